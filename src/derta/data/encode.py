@@ -1,0 +1,129 @@
+"""Conversations and responses as token ids, in the model's own chat template.
+
+The response is whatever the template puts after the generation prompt, up to the end-of-turn
+token, so that training sees exactly the ids that generation starts from. Covered: any tokenizer
+with a chat template. Not covered: formats for base models without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from derta.errors import TokenizerError
+from derta.rows import EncodedHelpful, EncodedTriple
+from derta.triple import Conversation, HelpfulExample, Triple
+
+__all__ = ["ChatEncoder", "find_refusal_id"]
+
+_ALTERNATIVE_WORDS = (
+    "Sorry", "sorry", "Unfortunately", "I", "No", "Apologies", "Stop", "Cannot", "Sor",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class ChatEncoder:
+    """Turns examples into token ids with one tokenizer."""
+
+    tokenizer: Any
+    """A transformers tokenizer with a chat template."""
+
+    def __post_init__(self) -> None:
+        """Check the tokenizer.
+
+        Raises:
+            TokenizerError: it has no chat template or no end-of-text token.
+        """
+        name = getattr(self.tokenizer, "name_or_path", "") or type(self.tokenizer).__name__
+        if not getattr(self.tokenizer, "chat_template", None):
+            raise TokenizerError(
+                f"{name}: the tokenizer has no chat template. Use the model's chat (Instruct) "
+                "version, or set tokenizer.chat_template (a chat_template.jinja in its folder)"
+            )
+        if self.tokenizer.eos_token_id is None:
+            raise TokenizerError(f"{name}: the tokenizer has no end-of-text token (eos_token)")
+
+    def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
+        """Encode a conversation up to the place where the response begins."""
+        return self._template(conversation, add_generation_prompt=True)
+
+    def response_ids(self, conversation: Conversation, response: str) -> tuple[int, ...]:
+        """Encode a response as it follows `prompt_ids`, ending in the end-of-turn token."""
+        prompt = self.prompt_ids(conversation)
+        whole = self._template(conversation, response=response)
+        end: int = self.tokenizer.eos_token_id
+        if whole[: len(prompt)] != prompt:
+            # The template writes past turns differently from the turn being generated.
+            plain = self.tokenizer(response, add_special_tokens=False)["input_ids"]
+            return (*plain, end)
+        ids = list(whole[len(prompt) :])
+        if end in ids:
+            return tuple(ids[: len(ids) - ids[::-1].index(end)])
+        return (*ids, end)
+
+    def prefix_ids(self, conversation: Conversation, response: str) -> tuple[int, ...]:
+        """Encode a response as it follows `prompt_ids`, without the end-of-turn token."""
+        return self.response_ids(conversation, response)[:-1]
+
+    def raw_ids(self, text: str) -> tuple[int, ...]:
+        """Encode raw text to be continued: nothing but the tokenizer's own BOS before it."""
+        return tuple(self.tokenizer(text)["input_ids"])
+
+    def triple(self, triple: Triple, max_length: int | None = None) -> EncodedTriple:
+        """Encode a triple; h is cut on the right so that q + h + r has at most `max_length`."""
+        prompt = self.prompt_ids(triple.prompt)
+        safe = self.response_ids(triple.prompt, triple.safe_response)
+        harmful = self.prefix_ids(triple.prompt, triple.harmful_response)
+        if max_length is not None:
+            harmful = harmful[: max(1, max_length - len(prompt) - len(safe))]
+        return EncodedTriple(prompt, safe, harmful)
+
+    def helpful(self, example: HelpfulExample, max_length: int | None = None) -> EncodedHelpful:
+        """Encode a helpful example; a response cut at `max_length` loses its end-of-turn token."""
+        prompt = self.prompt_ids(example.prompt)
+        response = self.response_ids(example.prompt, example.response)
+        if max_length is not None:
+            response = response[: max(1, max_length - len(prompt))]
+        return EncodedHelpful(prompt, response)
+
+    def _template(
+        self,
+        conversation: Conversation,
+        *,
+        response: str | None = None,
+        add_generation_prompt: bool = False,
+    ) -> tuple[int, ...]:
+        messages = [{"role": m.role, "content": m.content} for m in conversation.messages]
+        if response is not None:
+            messages.append({"role": "assistant", "content": response})
+        try:
+            ids = self.tokenizer.apply_chat_template(
+                messages, add_generation_prompt=add_generation_prompt, return_dict=False
+            )
+        except Exception as error:  # templates raise whatever jinja or their author chose
+            raise TokenizerError(f"the chat template refused this conversation: {error}") from error
+        return tuple(ids)
+
+
+def find_refusal_id(encoder: ChatEncoder, word: str = "Sorry") -> int:
+    """Find the refusal token: the one token that `word` is at the beginning of a response.
+
+    Raises:
+        TokenizerError: the word is not one token there; the error names words that are.
+    """
+    question = Conversation.from_text("?")
+
+    def ids_of(candidate: str) -> tuple[int, ...]:
+        return encoder.prefix_ids(question, candidate)
+
+    ids = ids_of(word) if word.strip() else ()
+    if len(ids) == 1:
+        return ids[0]
+    usable = [w for w in _ALTERNATIVE_WORDS if w != word and len(ids_of(w)) == 1]
+    pieces = [encoder.tokenizer.decode([token]) for token in ids]
+    raise TokenizerError(
+        f"the refusal word {word!r} is {len(ids)} tokens at the beginning of a response "
+        f"({pieces}), but RTO needs one. "
+        + (f"One token in this vocabulary: {', '.join(usable)}" if usable else "Choose another")
+        + ". Set it with refusal_word=..., and let the safe responses begin with it"
+    )

@@ -1,0 +1,106 @@
+"""The rows of an epoch: which k, which RTO positions, in which order.
+
+Everything here is a pure function of (seed, epoch, example): no global random state, no worker
+state. So the same run gives the same rows bit for bit, whatever the number of processes or
+workers, and a resumed run continues with the rows it would have had.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from derta.rows import (
+    EncodedHelpful,
+    EncodedTriple,
+    Method,
+    TrainingRow,
+    build_helpful_row,
+    build_rows,
+    draw_harmful_prefix_length,
+    draw_kept_positions,
+)
+
+__all__ = ["EpochSampler", "RowSettings", "TrainingExamples"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowSettings:
+    """How examples become rows."""
+
+    method: Method
+    refusal_id: int
+    seed: int
+    kept_share: float = 1.0
+    """Share of the RTO positions supervised in an epoch."""
+    share_without_prefix: float = 0.0
+    """Share of the triples that get k = 0 besides those that draw it."""
+
+
+class TrainingExamples:
+    """A map-style data set whose items are the rows of one example in one epoch."""
+
+    def __init__(
+        self, examples: Sequence[EncodedTriple | EncodedHelpful], settings: RowSettings
+    ) -> None:
+        """Keep the encoded examples; rows are made when asked for."""
+        self.examples = list(examples)
+        self.settings = settings
+
+    def __len__(self) -> int:
+        """Return the number of examples: a triple and a helpful row count one each."""
+        return len(self.examples)
+
+    def __getitem__(self, key: tuple[int, int]) -> list[TrainingRow]:
+        """Return the rows of `key = (epoch, index)`; the filler index -1 has none."""
+        epoch, index = key
+        return [] if index < 0 else self.rows(epoch, index)
+
+    def rows(self, epoch: int, index: int) -> list[TrainingRow]:
+        """Build the plain rows of one example in one epoch."""
+        example = self.examples[index]
+        if isinstance(example, EncodedHelpful):
+            return [build_helpful_row(example)]
+        settings = self.settings
+        generator = random.Random(f"{settings.seed}/{epoch}/{index}")
+        length = len(example.harmful_ids)
+        return build_rows(
+            example,
+            settings.method,
+            harmful_prefix_length=draw_harmful_prefix_length(
+                length, generator, share_without_prefix=settings.share_without_prefix
+            ),
+            refusal_id=settings.refusal_id,
+            kept_positions=draw_kept_positions(length, generator, share=settings.kept_share),
+        )
+
+
+class EpochSampler:
+    """Shuffles an epoch by (seed, epoch) and fills it up to whole steps.
+
+    The filler index -1 has no rows, so the last step of an epoch may hold fewer examples but
+    every step is divided into micro-batches and processes the same way, and none is repeated.
+    """
+
+    def __init__(self, size: int, step_size: int, seed: int) -> None:
+        """Sample `size` examples in steps of `step_size` (over all processes)."""
+        self.size = size
+        self.step_size = step_size
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch; the Trainer calls this, also when it resumes."""
+        self.epoch = int(epoch)
+
+    def __len__(self) -> int:
+        """Return the number of indices, filler included."""
+        return -(-self.size // self.step_size) * self.step_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yield (epoch, index)."""
+        order = list(range(self.size))
+        random.Random(f"{self.seed}/{self.epoch}/order").shuffle(order)
+        order += [-1] * (len(self) - self.size)
+        return iter([(self.epoch, index) for index in order])

@@ -1,0 +1,171 @@
+"""Cross entropy at the supervised positions only, without ever holding all the logits.
+
+`supervised_cross_entropy` is the fast path; `reference_cross_entropy` beside it is the formula in
+plain PyTorch, and a test holds the two together.
+
+Shapes:  S supervised targets, H hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["OutputHead", "reference_cross_entropy", "supervised_cross_entropy"]
+
+DEFAULT_CHUNK = 256
+"""Targets projected to the vocabulary at a time: 256 x 49,152 float32 logits are 50 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutputHead:
+    """What turns a hidden state into logits; not every model is a bare matrix product."""
+
+    weight: Tensor  # (V, H)
+    bias: Tensor | None = None  # (V,)
+    scale: float = 1.0
+    """Logits are multiplied by this (Cohere's logit_scale, the inverse of Granite's)."""
+    softcap: float | None = None
+    """Logits become softcap * tanh(logits / softcap) (Gemma 2)."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Project (S, H) to float32 logits (S, V); float64 stays float64."""
+        logits = torch.nn.functional.linear(hidden, self.weight, self.bias)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if self.scale != 1.0:
+            logits = logits * self.scale
+        if self.softcap is not None:
+            logits = self.softcap * torch.tanh(logits / self.softcap)
+        return logits
+
+
+def reference_cross_entropy(hidden: Tensor, head: OutputHead, target_ids: Tensor) -> Tensor:
+    """Compute -log P(target) for each target, (S,), the plain way: all the logits at once."""
+    return torch.nn.functional.cross_entropy(head.logits(hidden), target_ids, reduction="none")
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """Losses and tracked log probabilities by chunks; logits live for one chunk only.
+
+    Where only the hidden states need a gradient (a frozen head: LoRA), row i of that gradient is
+    grad_output[i] * (softmax_i - onehot_i) W: everything but the scalar is known in the forward
+    pass, so it is computed there and no chunk is projected twice. Where the matrix is trained,
+    the logits are recomputed chunk by chunk in the backward pass.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,  # noqa: ANN401  (torch's own type for this argument is Any)
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target_ids: Tensor,
+        settings: tuple[float, float | None, int, int],
+    ) -> tuple[Tensor, Tensor]:
+        scale, softcap, chunk, tracked_id = settings
+        head = OutputHead(weight, bias, scale, softcap)
+        losses = []
+        tracked = []
+        head_is_trained = weight.requires_grad or (bias is not None and bias.requires_grad)
+        early = hidden.requires_grad and not head_is_trained
+        gradients = []
+        for start in range(0, len(target_ids), chunk):
+            part = hidden[start : start + chunk]
+            targets = target_ids[start : start + chunk]
+            logits = head.logits(part)  # (chunk, V)
+            log_norm = torch.logsumexp(logits, dim=-1)
+            losses.append(log_norm - logits.gather(1, targets[:, None])[:, 0])
+            tracked.append(logits[:, tracked_id] - log_norm)
+            if early:
+                gradients.append(_logit_gradient(logits, log_norm, targets, head) @ weight)
+        ctx.settings = settings
+        ctx.early = early
+        if early:
+            ctx.save_for_backward(torch.cat(gradients))
+        else:
+            ctx.save_for_backward(hidden, weight, bias, target_ids)
+        tracked_log_probabilities = torch.cat(tracked)
+        ctx.mark_non_differentiable(tracked_log_probabilities)
+        return torch.cat(losses), tracked_log_probabilities
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:  # noqa: ANN401
+        grad_losses = gradients[0]
+        if ctx.early:
+            (per_target,) = ctx.saved_tensors
+            return grad_losses[:, None].to(per_target.dtype) * per_target, None, None, None, None
+        hidden, weight, bias, target_ids = ctx.saved_tensors
+        scale, softcap, chunk, _ = ctx.settings
+        head = OutputHead(weight, bias, scale, softcap)
+        grad_hidden = torch.empty_like(hidden)
+        accumulate = torch.promote_types(weight.dtype, torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=accumulate)
+        grad_bias = None if bias is None else torch.zeros_like(bias, dtype=accumulate)
+        for start in range(0, len(target_ids), chunk):
+            part = hidden[start : start + chunk]
+            targets = target_ids[start : start + chunk]
+            logits = head.logits(part)
+            grad_logits = _logit_gradient(logits, torch.logsumexp(logits, dim=-1), targets, head)
+            grad_logits = grad_logits * grad_losses[start : start + chunk, None].to(weight.dtype)
+            grad_hidden[start : start + chunk] = grad_logits @ weight
+            grad_weight += grad_logits.T @ part
+            if grad_bias is not None:
+                grad_bias += grad_logits.sum(0)
+        return (
+            grad_hidden,
+            grad_weight.to(weight.dtype),
+            None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
+            None,
+            None,
+        )
+
+
+def _logit_gradient(
+    logits: Tensor, log_norm: Tensor, target_ids: Tensor, head: OutputHead
+) -> Tensor:
+    """Gradient of each loss by `hidden @ weight.T + bias`, (S, V), in the matrix's dtype."""
+    gradient = torch.exp(logits - log_norm[:, None])
+    gradient[torch.arange(len(target_ids), device=logits.device), target_ids] -= 1.0
+    if head.softcap is not None:
+        gradient = gradient * (1.0 - (logits / head.softcap) ** 2)
+    if head.scale != 1.0:
+        gradient = gradient * head.scale
+    return gradient.to(head.weight.dtype)
+
+
+def supervised_cross_entropy(
+    hidden: Tensor,
+    head: OutputHead,
+    target_ids: Tensor,
+    *,
+    tracked_id: int = 0,
+    chunk: int = DEFAULT_CHUNK,
+) -> tuple[Tensor, Tensor]:
+    """Compute -log P(target) for each supervised target, and log P(tracked token) beside it.
+
+    Args:
+        hidden: (S, H), the final hidden states at the predicting positions.
+        head: the model's output matrix and what belongs to it.
+        target_ids: (S,).
+        tracked_id: the token whose log probability is returned for logging: the refusal token.
+        chunk: targets projected at a time; memory is chunk x V, the result doesn't depend on it.
+
+    Returns:
+        losses (S,) in nats, differentiable; log P(tracked_id) (S,), not differentiable.
+    """
+    if len(target_ids) == 0:
+        # A micro-batch without targets still needs a graph, or DDP waits for its gradients.
+        empty = (hidden.sum() * 0.0).expand(0)
+        return empty, empty.detach()
+    weight, bias = head.weight, head.bias
+    if torch.is_autocast_enabled(hidden.device.type):
+        dtype = torch.get_autocast_dtype(hidden.device.type)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
+        bias = None if bias is None else bias.to(dtype)
+    settings = (head.scale, head.softcap, chunk, tracked_id)
+    with torch.autocast(hidden.device.type, enabled=False):
+        losses, tracked = _ChunkedCrossEntropy.apply(hidden, weight, bias, target_ids, settings)
+    return losses, tracked

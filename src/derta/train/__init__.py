@@ -1,0 +1,1 @@
+"""Training: the supervised forward, the Trainer, and the run."""

@@ -1,0 +1,78 @@
+"""Rows of a micro-batch as tensors: packed and tree-shaped, or plain and right-padded.
+
+Shapes:  B rows, T tokens, S supervised targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from derta.packing import pack
+from derta.rows import TargetKind, TrainingRow
+
+__all__ = ["RowCollator"]
+
+
+@dataclass(frozen=True, slots=True)
+class RowCollator:
+    """Makes the model's inputs from the rows of several examples."""
+
+    pad_id: int
+    packed: bool = True
+    """Share prefixes and pack; otherwise one plain row each."""
+    max_tokens: int = 512
+    """Length of a packed row: a dense mask costs its square."""
+    weights: dict[TargetKind, float] = field(default_factory=dict)
+    """Weight of each kind of target in the loss; 1.0 where none is named."""
+
+    def plain(self) -> RowCollator:
+        """Return the same collator without sharing and packing."""
+        return replace(self, packed=False)
+
+    def __call__(self, groups: Sequence[Sequence[TrainingRow]]) -> dict[str, Tensor]:
+        """Collate groups of rows (a group: the rows of one example).
+
+        Returns:
+            input_ids (B, T); target_positions, target_ids, target_kinds, target_weights (S,),
+            positions being indices into the flattened (B * T) tokens; for packed rows also
+            position_ids and expires_at (B, T), for plain rows attention_mask (B, T).
+        """
+        if self.packed:
+            rows = pack([group for group in groups if group], self.max_tokens)
+        else:
+            rows = [row for group in groups for row in group]
+        width = max((len(row) for row in rows), default=1)
+        height = max(len(rows), 1)
+        input_ids = torch.full((height, width), self.pad_id)
+        position_ids = torch.zeros((height, width), dtype=torch.long)
+        # A padding token attends to itself: a row of the mask that is all False gives NaN.
+        expires_at = torch.arange(1, width + 1).repeat(height, 1)
+        attention_mask = torch.zeros((height, width), dtype=torch.long)
+        for index, row in enumerate(rows):
+            length = len(row)
+            input_ids[index, :length] = torch.tensor(row.token_ids)
+            position_ids[index, :length] = torch.tensor(row.position_ids)
+            expires_at[index, :length] = torch.tensor(row.expires_at)
+            attention_mask[index, :length] = 1
+        kinds = [kind for row in rows for kind in row.target_kinds]
+        batch = {
+            "input_ids": input_ids,
+            "target_positions": torch.tensor(
+                [i * width + p for i, row in enumerate(rows) for p in row.target_positions],
+                dtype=torch.long,
+            ),
+            "target_ids": torch.tensor(
+                [target for row in rows for target in row.target_ids], dtype=torch.long
+            ),
+            "target_kinds": torch.tensor([int(kind) for kind in kinds], dtype=torch.long),
+            "target_weights": torch.tensor(
+                [self.weights.get(kind, 1.0) for kind in kinds], dtype=torch.float32
+            ),
+        }
+        if self.packed:
+            return {**batch, "position_ids": position_ids, "expires_at": expires_at}
+        return {**batch, "attention_mask": attention_mask}

@@ -1,0 +1,152 @@
+"""The loss is computed inside the model's own forward.
+
+DDP, FSDP and ZeRO hook the forward of the module they wrap, so a loss computed outside bypasses
+them. `install_supervised_forward` binds a forward to the *innermost* causal language model, below
+any PEFT wrapper; no module is added, so the names in a checkpoint stay stock. Called without
+targets it is the stock forward, so `generate` works as before.
+
+Shapes:  B rows, T tokens, S supervised targets, H hidden size.
+"""
+
+from __future__ import annotations
+
+import types
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers.utils.generic import ModelOutput
+
+from derta.attention import tree_mask
+from derta.errors import ModelError
+from derta.loss import OutputHead, supervised_cross_entropy
+
+__all__ = ["SupervisedOutput", "install_supervised_forward", "output_head"]
+
+
+@dataclass
+class SupervisedOutput(ModelOutput):
+    """What the supervised forward returns."""
+
+    loss: Tensor | None = None
+    """Sum of weight x loss over the targets, divided by `denominator`; scalar."""
+    target_losses: Tensor | None = None
+    """(S,) in nats, detached."""
+    refusal_log_probabilities: Tensor | None = None
+    """(S,) log P(refusal token) at each target, detached."""
+
+
+_PLAIN_HEADS = {
+    "llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "phi3", "gemma", "gemma2",
+    "gemma3_text", "cohere", "cohere2", "granite", "starcoder2", "smollm3", "olmo2",
+}  # fmt: skip
+"""Families whose logits are the output matrix plus what the configuration says, nothing else."""
+
+
+def output_head(causal_model: Any) -> OutputHead:  # noqa: ANN401
+    """Read the output matrix, its bias, scale and soft cap from a causal language model.
+
+    Raises:
+        ModelError: the family's head is not known; training would be silently wrong.
+    """
+    config = causal_model.config.get_text_config()
+    if config.model_type not in _PLAIN_HEADS:
+        raise ModelError(
+            f"the output head of model family {config.model_type!r} is not known to derta; "
+            f"known are {', '.join(sorted(_PLAIN_HEADS))}"
+        )
+    layer = causal_model.get_output_embeddings()
+    scale = 1.0
+    if getattr(config, "logit_scale", None) is not None:
+        scale = float(config.logit_scale)
+    elif getattr(config, "logits_scaling", None) is not None:
+        scale = 1.0 / float(config.logits_scaling)
+    return OutputHead(
+        weight=layer.weight,
+        bias=getattr(layer, "bias", None),
+        scale=scale,
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )
+
+
+def _innermost(model: nn.Module) -> Any:  # noqa: ANN401
+    """Find the causal language model below a PEFT wrapper."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    if not hasattr(inner, "get_decoder") or inner.get_output_embeddings() is None:
+        raise ModelError(f"{type(inner).__name__} is not a causal language model")
+    return inner
+
+
+def install_supervised_forward(model: nn.Module) -> None:
+    """Give a causal language model (or the one inside a PEFT model) the supervised forward.
+
+    Raises:
+        ModelError: not a causal language model, or one with an unknown output head.
+    """
+    causal_model = _innermost(model)
+    output_head(causal_model)
+    stock_forward = causal_model.forward
+
+    def forward(
+        self: Any,  # noqa: ANN401
+        input_ids: Tensor | None = None,
+        *args: Any,  # noqa: ANN401
+        target_positions: Tensor | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        if target_positions is None:
+            return stock_forward(input_ids, *args, **kwargs)
+        return _supervised(self, input_ids, target_positions, **kwargs)
+
+    causal_model.forward = types.MethodType(forward, causal_model)
+
+
+def _supervised(
+    causal_model: Any,  # noqa: ANN401
+    input_ids: Tensor,
+    target_positions: Tensor,
+    *,
+    target_ids: Tensor,
+    target_weights: Tensor,
+    denominator: Tensor | float,
+    refusal_id: int,
+    position_ids: Tensor | None = None,
+    expires_at: Tensor | None = None,
+    attention_mask: Tensor | None = None,
+    **_: Any,  # noqa: ANN401  (PEFT and accelerate may add arguments of their own)
+) -> SupervisedOutput:
+    """Compute the loss of a batch.
+
+    Args:
+        causal_model: the model that this forward is bound to.
+        input_ids: (B, T).
+        target_positions: (S,), indices into the flattened (B * T) tokens.
+        target_ids: (S,).
+        target_weights: (S,).
+        denominator: sum of the target weights of the whole optimizer step.
+        refusal_id: the token whose probability is logged.
+        position_ids: (B, T); with `expires_at` only.
+        expires_at: (B, T) for tree-shaped rows; None for plain right-padded rows.
+        attention_mask: (B, T), 1 at tokens; for plain rows.
+    """
+    decoder = causal_model.get_decoder()
+    if expires_at is not None:
+        config = causal_model.config.get_text_config()
+        dtype = causal_model.get_input_embeddings().weight.dtype
+        if torch.is_autocast_enabled(input_ids.device.type):
+            dtype = torch.get_autocast_dtype(input_ids.device.type)
+        mask: Any = tree_mask(config, expires_at, position_ids, dtype)
+    else:
+        mask, position_ids = attention_mask, None
+    hidden = decoder(
+        input_ids=input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
+    ).last_hidden_state  # (B, T, H)
+    supervised = hidden.flatten(0, 1)[target_positions]  # (S, H)
+    losses, refusal = supervised_cross_entropy(
+        supervised, output_head(causal_model), target_ids, tracked_id=refusal_id
+    )
+    loss = (losses * target_weights.to(losses.dtype)).sum() / denominator
+    return SupervisedOutput(
+        loss=loss, target_losses=losses.detach(), refusal_log_probabilities=refusal
+    )

@@ -1,0 +1,204 @@
+"""DertaTrainer: transformers' Trainer on training rows.
+
+What it adds to the Trainer: steps counted in examples, the loss over all supervised targets of a
+step whatever its split into micro-batches and processes, logs for each kind of target, and the
+proof at start that packed rows give the loss of plain rows. Everything else (optimizer, schedule,
+checkpoints, resume, PEFT, DDP, logging services) is the Trainer's own.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainingArguments
+
+from derta.attention import reason_trees_are_unsupported
+from derta.data.epoch import EpochSampler, TrainingExamples
+from derta.errors import ModelError
+from derta.rows import TargetKind, TrainingRow
+from derta.train.collate import RowCollator
+from derta.train.forward import install_supervised_forward
+
+__all__ = ["DertaTrainer", "packing_difference"]
+
+_LOGGER = logging.getLogger(__name__)
+_SELF_CHECK_EXAMPLES = 4
+
+
+class DertaTrainer(Trainer):
+    """Trains a causal language model, or a PEFT model around one, on `TrainingExamples`.
+
+    `per_device_train_batch_size` counts examples: a triple or a helpful example is one, whatever
+    number of rows it becomes and however they are packed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        args: TrainingArguments,
+        train_dataset: TrainingExamples,
+        collator: RowCollator,
+        **kwargs: Any,  # noqa: ANN401  (callbacks, optimizers ...: the Trainer's own)
+    ) -> None:
+        """Install the supervised forward and decide between packed and plain rows.
+
+        Raises:
+            ModelError: the model is not a causal language model with a known output head, or
+                several GPUs are visible to one process.
+        """
+        install_supervised_forward(model)
+        if args.n_gpu > 1:
+            raise ModelError(
+                "several GPUs are visible to one process; start one process a GPU with "
+                "`accelerate launch` or `torchrun`, or set CUDA_VISIBLE_DEVICES"
+            )
+        if collator.packed:
+            reason = reason_trees_are_unsupported(model.config.get_text_config())  # type: ignore[operator, union-attr]  # PEFT and transformers both have it
+            if reason is not None:
+                _LOGGER.warning("Training on plain rows: %s.", reason)
+                collator = collator.plain()
+        args.remove_unused_columns = False
+        super().__init__(
+            model=model, args=args, train_dataset=train_dataset, data_collator=collator, **kwargs
+        )
+        self.examples = train_dataset
+        # The loss is divided by the whole step's weights in the forward: no second division.
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+        self._sums: dict[TargetKind, Tensor] = {}
+
+    # --- the step's examples ---------------------------------------------------------------
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:  # noqa: ANN401, ARG002
+        step_size = (
+            self.args.per_device_train_batch_size
+            * self.args.gradient_accumulation_steps
+            * self.args.world_size
+        )
+        return EpochSampler(len(self.examples), step_size, self.args.seed)  # type: ignore[return-value]  # a sampler by its methods
+
+    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+        """Sum the target weights of the optimizer step: all micro-batches, all processes."""
+        local = torch.stack([batch["target_weights"].sum() for batch in batch_samples]).sum()
+        return self.accelerator.reduce(local.to(device), reduction="sum")  # type: ignore[no-any-return]
+
+    # --- the loss --------------------------------------------------------------------------
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | None = None,
+    ) -> Any:  # noqa: ANN401
+        """Compute sum of weight x loss over this micro-batch / the weights of the whole step."""
+        kinds = inputs.pop("target_kinds")
+        if num_items_in_batch is None:
+            num_items_in_batch = inputs["target_weights"].sum()
+        denominator = num_items_in_batch.clamp(min=torch.finfo(torch.float32).tiny)
+        outputs = model(
+            **inputs, denominator=denominator, refusal_id=self.examples.settings.refusal_id
+        )
+        self._count(kinds, outputs.target_losses, outputs.refusal_log_probabilities)
+        # DDP and FSDP average the gradients over the processes; the sum is wanted.
+        loss = outputs.loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    # --- logs ------------------------------------------------------------------------------
+
+    def _count(self, kinds: Tensor, losses: Tensor, refusal_log_probabilities: Tensor) -> None:
+        for kind in TargetKind:
+            chosen = kinds == int(kind)
+            sums = torch.stack(
+                [
+                    chosen.sum().double(),
+                    losses[chosen].double().sum(),
+                    refusal_log_probabilities[chosen].double().exp().sum(),
+                ]
+            )
+            self._sums[kind] = self._sums.get(kind, torch.zeros_like(sums)) + sums
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log what the Trainer logs, and for each kind of target its loss and P(refusal)."""
+        if "loss" in logs and self._sums:
+            for kind, local in self._sums.items():
+                count, loss, refusal = self.accelerator.reduce(local, reduction="sum").tolist()
+                if count:
+                    name = kind.name.lower()
+                    logs[f"loss_{name}"] = loss / count
+                    logs[f"refusal_probability_{name}"] = refusal / count
+            self._sums = {}
+        super().log(logs, start_time)
+
+    # --- the proof -------------------------------------------------------------------------
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Prove packed against plain on a few examples, then train."""
+        collator: RowCollator = self.data_collator  # type: ignore[assignment]
+        if collator.packed and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            count = min(_SELF_CHECK_EXAMPLES, len(self.examples))
+            # Spread over the data, so that triples and helpful examples are both in it.
+            chosen = [i * len(self.examples) // count for i in range(count)]
+            groups = [self.examples.rows(0, index) for index in chosen]
+            difference, tolerance = packing_difference(
+                self.model, collator, groups, self.examples.settings.refusal_id
+            )
+            if difference > tolerance:
+                _LOGGER.warning(
+                    "Training on plain rows: a packed batch differs from a plain one by %.2e "
+                    "nats, more than the %.2e that rounding explains. Please report the model.",
+                    difference,
+                    tolerance,
+                )
+                self.data_collator = collator.plain()
+        return super().train(*args, **kwargs)
+
+
+@torch.no_grad()
+def packing_difference(
+    model: nn.Module,
+    collator: RowCollator,
+    groups: Sequence[Sequence[TrainingRow]],
+    refusal_id: int,
+) -> tuple[float, float]:
+    """Compare the target losses of packed rows with those of plain rows.
+
+    Returns:
+        The largest difference between the sorted losses of a kind in nats, and the tolerance: a
+        small multiple of the difference between two plain layouts (padded together, one by one).
+    """
+    device = next(model.parameters()).device
+
+    def losses(collate: RowCollator, parts: list[Sequence[Sequence[TrainingRow]]]) -> list[Tensor]:
+        found: dict[int, list[Tensor]] = {int(kind): [] for kind in TargetKind}
+        for part in parts:
+            batch = {name: value.to(device) for name, value in collate(part).items()}
+            kinds = batch.pop("target_kinds")
+            output = model(**batch, denominator=1.0, refusal_id=refusal_id)
+            for kind, values in found.items():
+                values.append(output.target_losses[kinds == kind])
+        return [torch.cat(values).sort().values for values in found.values()]
+
+    was_training = model.training
+    model.eval()
+    try:
+        packed = losses(collator, [groups])
+        together = losses(collator.plain(), [groups])
+        alone = losses(collator.plain(), [[[row]] for group in groups for row in group])
+    finally:
+        model.train(was_training)
+
+    def largest(first: list[Tensor], second: list[Tensor]) -> float:
+        pairs = zip(first, second, strict=True)
+        return max((float((a - b).abs().max()) for a, b in pairs if len(a)), default=0.0)
+
+    scale = max((float(values.max()) for values in alone if len(values)), default=1.0)
+    # Float32's rounding even for float64 models: their norms and softmax drop to float32.
+    floor = 20 * torch.finfo(torch.float32).eps * max(scale, 1.0)
+    tolerance = 10 * largest(together, alone) + floor
+    return largest(packed, together), tolerance
