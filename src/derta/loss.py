@@ -16,8 +16,9 @@ from torch import Tensor
 
 __all__ = ["OutputHead", "reference_cross_entropy", "supervised_cross_entropy"]
 
-DEFAULT_CHUNK = 256
-"""Targets projected to the vocabulary at a time: 256 x 49,152 float32 logits are 50 MB."""
+DEFAULT_CHUNK = 128
+"""Targets projected to the vocabulary at a time: 128 x 49,152 float32 logits are 25 MB, small
+enough for glibc to reuse (`derta.train.memory`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +77,12 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             part = hidden[start : start + chunk]
             targets = target_ids[start : start + chunk]
             logits = head.logits(part)  # (chunk, V)
-            log_norm = torch.logsumexp(logits, dim=-1)
-            losses.append(log_norm - logits.gather(1, targets[:, None])[:, 0])
-            tracked.append(logits[:, tracked_id] - log_norm)
+            log_probabilities = torch.log_softmax(logits, dim=-1)
+            losses.append(-log_probabilities.gather(1, targets[:, None])[:, 0])
+            tracked.append(log_probabilities[:, tracked_id].clone())  # a view would keep them all
             if early:
-                gradients.append(_logit_gradient(logits, log_norm, targets, head) @ weight)
+                gradient = _logit_gradient(logits, log_probabilities, targets, head)
+                gradients.append(gradient @ weight)
         ctx.settings = settings
         ctx.early = early
         if early:
@@ -108,7 +110,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             part = hidden[start : start + chunk]
             targets = target_ids[start : start + chunk]
             logits = head.logits(part)
-            grad_logits = _logit_gradient(logits, torch.logsumexp(logits, dim=-1), targets, head)
+            log_probabilities = torch.log_softmax(logits, dim=-1)
+            grad_logits = _logit_gradient(logits, log_probabilities, targets, head)
             grad_logits = grad_logits * grad_losses[start : start + chunk, None].to(weight.dtype)
             grad_hidden[start : start + chunk] = grad_logits @ weight
             grad_weight += grad_logits.T @ part
@@ -124,10 +127,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def _logit_gradient(
-    logits: Tensor, log_norm: Tensor, target_ids: Tensor, head: OutputHead
+    logits: Tensor, log_probabilities: Tensor, target_ids: Tensor, head: OutputHead
 ) -> Tensor:
     """Gradient of each loss by `hidden @ weight.T + bias`, (S, V), in the matrix's dtype."""
-    gradient = torch.exp(logits - log_norm[:, None])
+    gradient = log_probabilities.exp()
     gradient[torch.arange(len(target_ids), device=logits.device), target_ids] -= 1.0
     if head.softcap is not None:
         gradient = gradient * (1.0 - (logits / head.softcap) ** 2)
@@ -157,8 +160,12 @@ def supervised_cross_entropy(
         losses (S,) in nats, differentiable; log P(tracked_id) (S,), not differentiable.
     """
     if len(target_ids) == 0:
-        # A micro-batch without targets still needs a graph, or DDP waits for its gradients.
-        empty = (hidden.sum() * 0.0).expand(0)
+        # A micro-batch without targets still needs a graph, or DDP waits for its gradients: those
+        # of the hidden states' parameters and of an output matrix of its own.
+        total = hidden.sum() * 0.0 + head.weight[:0].sum()
+        if head.bias is not None:
+            total = total + head.bias[:0].sum()
+        empty = total.expand(0)
         return empty, empty.detach()
     weight, bias = head.weight, head.bias
     if torch.is_autocast_enabled(hidden.device.type):

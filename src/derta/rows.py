@@ -106,6 +106,8 @@ def _plain_row(
 ) -> TrainingRow:
     length = len(token_ids)
     listed = list(targets)
+    if any(position < 0 for position, _, _ in listed):
+        raise ValueError("the prompt is empty: a target needs a token before it")
     return TrainingRow(
         token_ids=tuple(token_ids),
         position_ids=tuple(range(length)),
@@ -154,7 +156,7 @@ def build_rows(
         One or two plain rows. The last token of a response is a target, never an input.
 
     Raises:
-        ValueError: k or a kept position is outside 0..|h|.
+        ValueError: k or a kept position is outside 0..|h|, or the prompt is empty.
     """
     length = len(triple.harmful_ids)
     rows: list[TrainingRow] = []

@@ -7,7 +7,7 @@ with a chat template. Not covered: formats for base models without one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from derta.errors import TokenizerError
@@ -27,6 +27,10 @@ class ChatEncoder:
 
     tokenizer: Any
     """A transformers tokenizer with a chat template."""
+    _tail: tuple[int, ...] = field(default=(), init=False, repr=False, compare=False)
+    """What the template writes after a response: the end-of-turn token, perhaps a line feed."""
+    _end_id: int = field(default=-1, init=False, repr=False, compare=False)
+    """The end-of-turn token, which need not be the tokenizer's end-of-text token (Gemma, Phi-3)."""
 
     def __post_init__(self) -> None:
         """Check the tokenizer.
@@ -42,6 +46,11 @@ class ChatEncoder:
             )
         if self.tokenizer.eos_token_id is None:
             raise TokenizerError(f"{name}: the tokenizer has no end-of-text token (eos_token)")
+        tail = self._find_tail()
+        ends = {self.tokenizer.eos_token_id, *self.tokenizer.added_tokens_decoder}
+        object.__setattr__(self, "_tail", tail)
+        found = (token for token in tail if token in ends)
+        object.__setattr__(self, "_end_id", next(found, self.tokenizer.eos_token_id))
 
     def prompt_ids(self, conversation: Conversation) -> tuple[int, ...]:
         """Encode a conversation up to the place where the response begins."""
@@ -51,14 +60,16 @@ class ChatEncoder:
         """Encode a response as it follows `prompt_ids`, ending in the end-of-turn token."""
         prompt = self.prompt_ids(conversation)
         whole = self._template(conversation, response=response)
-        end: int = self.tokenizer.eos_token_id
+        end = self._end_id
         if whole[: len(prompt)] != prompt:
             # The template writes past turns differently from the turn being generated.
             plain = self.tokenizer(response, add_special_tokens=False)["input_ids"]
             return (*plain, end)
-        ids = list(whole[len(prompt) :])
-        if end in ids:
-            return tuple(ids[: len(ids) - ids[::-1].index(end)])
+        ids = whole[len(prompt) :]
+        if self._tail and ids[-len(self._tail) :] == self._tail:
+            return (*ids[: -len(self._tail)], end)
+        if end in ids:  # the tail ran together with the response's last token
+            return ids[: len(ids) - ids[::-1].index(end)]
         return (*ids, end)
 
     def prefix_ids(self, conversation: Conversation, response: str) -> tuple[int, ...]:
@@ -78,13 +89,35 @@ class ChatEncoder:
             harmful = harmful[: max(1, max_length - len(prompt) - len(safe))]
         return EncodedTriple(prompt, safe, harmful)
 
-    def helpful(self, example: HelpfulExample, max_length: int | None = None) -> EncodedHelpful:
-        """Encode a helpful example; a response cut at `max_length` loses its end-of-turn token."""
+    def helpful(
+        self, example: HelpfulExample, max_length: int | None = None, *, finished: bool = True
+    ) -> EncodedHelpful:
+        """Encode a helpful example.
+
+        A response that is cut, at `max_length` here or before (`finished` is False), has no
+        end-of-turn token: the model must not learn to stop in mid-sentence.
+        """
         prompt = self.prompt_ids(example.prompt)
         response = self.response_ids(example.prompt, example.response)
+        if not finished:
+            response = response[:-1]
         if max_length is not None:
             response = response[: max(1, max_length - len(prompt))]
         return EncodedHelpful(prompt, response)
+
+    def _find_tail(self) -> tuple[int, ...]:
+        """Compare two responses: what they end in alike is the template's."""
+        question = Conversation.from_text("?")
+        try:
+            first, second = (self._template(question, response=text) for text in ("a", "b"))
+        except TokenizerError:
+            return ()
+        length = 0
+        for one, other in zip(reversed(first), reversed(second), strict=False):
+            if one != other:
+                break
+            length += 1
+        return first[len(first) - length :]
 
     def _template(
         self,

@@ -36,6 +36,10 @@ class RowSettings:
     """Share of the RTO positions supervised in an epoch."""
     share_without_prefix: float = 0.0
     """Share of the triples that get k = 0 besides those that draw it."""
+    prefixes_per_triple: int = 1
+    """How many k are drawn for a triple in an epoch; vanilla repeats q -> r as often, so that
+    the methods see the same amount of safe responses. With shared prefixes another k costs only
+    the tokens of r: the same objective, drawn with less variance."""
 
 
 class TrainingExamples:
@@ -65,15 +69,23 @@ class TrainingExamples:
         settings = self.settings
         generator = random.Random(f"{settings.seed}/{epoch}/{index}")
         length = len(example.harmful_ids)
-        return build_rows(
-            example,
-            settings.method,
-            harmful_prefix_length=draw_harmful_prefix_length(
-                length, generator, share_without_prefix=settings.share_without_prefix
-            ),
-            refusal_id=settings.refusal_id,
-            kept_positions=draw_kept_positions(length, generator, share=settings.kept_share),
-        )
+        rows: list[TrainingRow] = []
+        for number in range(settings.prefixes_per_triple):
+            method = settings.method
+            if number and method is Method.RTO:
+                break
+            if number and method is Method.DERTA:
+                method = Method.HARMFUL_PREFIX
+            rows += build_rows(
+                example,
+                method,
+                harmful_prefix_length=draw_harmful_prefix_length(
+                    length, generator, share_without_prefix=settings.share_without_prefix
+                ),
+                refusal_id=settings.refusal_id,
+                kept_positions=draw_kept_positions(length, generator, share=settings.kept_share),
+            )
+        return rows
 
 
 class EpochSampler:

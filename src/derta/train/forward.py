@@ -10,6 +10,7 @@ Shapes:  B rows, T tokens, S supervised targets, H hidden size.
 
 from __future__ import annotations
 
+import inspect
 import types
 from dataclasses import dataclass
 from typing import Any
@@ -48,7 +49,8 @@ def output_head(causal_model: Any) -> OutputHead:  # noqa: ANN401
     """Read the output matrix, its bias, scale and soft cap from a causal language model.
 
     Raises:
-        ModelError: the family's head is not known; training would be silently wrong.
+        ModelError: the family's head is not known, or an adapter changes it; training would be
+            silently wrong.
     """
     config = causal_model.config.get_text_config()
     if config.model_type not in _PLAIN_HEADS:
@@ -57,6 +59,12 @@ def output_head(causal_model: Any) -> OutputHead:  # noqa: ANN401
             f"known are {', '.join(sorted(_PLAIN_HEADS))}"
         )
     layer = causal_model.get_output_embeddings()
+    if hasattr(layer, "base_layer") or hasattr(layer, "token_adapter"):
+        raise ModelError(
+            "an adapter on the output matrix would be left out of the loss; take lm_head out of "
+            "target_modules (or train it whole with modules_to_save), and don't use "
+            "trainable_token_indices on a model that ties its output matrix to its embedding"
+        )
     scale = 1.0
     if getattr(config, "logit_scale", None) is not None:
         scale = float(config.logit_scale)
@@ -86,7 +94,11 @@ def install_supervised_forward(model: nn.Module) -> None:
     """
     causal_model = _innermost(model)
     output_head(causal_model)
-    stock_forward = causal_model.forward
+    if getattr(causal_model.forward, "is_supervised", False):
+        return
+    # Another's forward on this instance (a hook of accelerate's) is kept; else the class's is
+    # called, so that a deep copy of the model runs on its own weights.
+    bound_forward = vars(causal_model).get("forward")
 
     def forward(
         self: Any,  # noqa: ANN401
@@ -96,9 +108,15 @@ def install_supervised_forward(model: nn.Module) -> None:
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
         if target_positions is None:
-            return stock_forward(input_ids, *args, **kwargs)
+            if bound_forward is not None:
+                return bound_forward(input_ids, *args, **kwargs)
+            return type(self).forward(self, input_ids, *args, **kwargs)
         return _supervised(self, input_ids, target_positions, **kwargs)
 
+    # `generate` looks here for what the model takes: without logits_to_keep it would project the
+    # whole prompt. (functools.wraps would do more: accelerate undoes whatever is `__wrapped__`.)
+    forward.__signature__ = inspect.signature(type(causal_model).forward)  # type: ignore[attr-defined]
+    forward.is_supervised = True  # type: ignore[attr-defined]
     causal_model.forward = types.MethodType(forward, causal_model)
 
 

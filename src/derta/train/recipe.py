@@ -45,16 +45,12 @@ __all__ = [
 # The descriptions are what an error says is valid, so they read on from "Valid: ".
 _Text = Annotated[str, Field(min_length=1, pattern=r"\S", description="a text")]
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number, 0 or more")]
-_Count = Annotated[
-    int | None, Field(ge=0, description="a number of rows, or null for all of them")
-]
+_Count = Annotated[int | None, Field(ge=0, description="a number of rows, or null for all of them")]
 
 
 class _Section(BaseModel):
     # Strict: the text "0.2" is not a number, true is not 1.
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=False
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class WeightsRecipe(_Section):
@@ -94,16 +90,26 @@ class DataRecipe(_Section):
 class RowsRecipe(_Section):
     """How examples become rows."""
 
-    kept_share: Annotated[
-        float, Field(gt=0, le=1, description="a share above 0 and at most 1")
-    ] = 1.0
+    kept_share: Annotated[float, Field(gt=0, le=1, description="a share above 0 and at most 1")] = (
+        1.0
+    )
     """Share of the positions of a harmful response that are supervised in an epoch."""
-    share_without_prefix: Annotated[
-        float, Field(ge=0, le=1, description="a share from 0 to 1")
-    ] = 0.0
+    share_without_prefix: Annotated[float, Field(ge=0, le=1, description="a share from 0 to 1")] = (
+        0.0
+    )
     """Share of the triples that get k = 0 besides those that draw it."""
+    prefixes_per_triple: Annotated[int, Field(ge=1, description="a number, 1 or more")] = 1
+    """How many harmful prefixes are drawn for a triple in an epoch."""
     max_length: Annotated[int, Field(ge=8, description="a number of tokens, 8 or more")] = 1024
     """Tokens of prompt and responses together."""
+    max_response_length: Annotated[
+        int | None, Field(ge=1, description="a number of tokens, 1 or more, or null for no limit")
+    ] = None
+    """Tokens of a harmful or helpful response that are trained on; the rest is cut off."""
+    max_response_length: Annotated[
+        int | None, Field(ge=1, description="a number of tokens, or null for no limit")
+    ] = None
+    """Tokens of a harmful or helpful response that are used; the rest is cut."""
     overlong: Annotated[
         Literal["error", "truncate", "skip"], Field(description="error, truncate or skip")
     ] = "error"
@@ -121,9 +127,7 @@ class LoraRecipe(_Section):
     """The adapter, if not all parameters are trained."""
 
     r: Annotated[int, Field(ge=1, description="a rank, 1 or more")] = 16
-    alpha: Annotated[
-        float, Field(gt=0, allow_inf_nan=False, description="a number above 0")
-    ] = 32
+    alpha: Annotated[int, Field(ge=1, description="a whole number, 1 or more")] = 32
     dropout: Annotated[float, Field(ge=0, lt=1, description="a share from 0 to below 1")] = 0.0
     target_modules: Annotated[
         _Text | list[str], Field(min_length=1, description="'all-linear' or a list of names")
@@ -174,8 +178,7 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
     """
     source, text = find_recipe(path_or_name)
     values, origins = parse_yaml(text, source)
-    merge_overrides(values, overrides, origins)
-    problems: list[InputProblem] = []
+    problems = merge_overrides(values, overrides, origins)
     recipe = None
     try:
         recipe = Recipe.model_validate(values)
@@ -187,6 +190,7 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
             dotted = f"trainer.{key}"
             problems.append(origins.problem(dotted, "derta sets this itself", _SET_BY_DERTA[key]))
     if problems or recipe is None:
+        problems.sort(key=lambda problem: (problem.path, problem.line or 0))
         raise RecipeError("\n".join(str(problem) for problem in problems))
     return recipe
 
@@ -233,7 +237,7 @@ def check_trainer_keys(recipe: Recipe, source: str = "recipe") -> None:
         raise RecipeError("\n".join(str(problem) for problem in problems))
 
 
-def _wrong_type(value: Any, hint: Any) -> str | None:  # noqa: ANN401  (any YAML, any annotation)
+def _wrong_type(value: Any, hint: Any) -> str | None:
     """Say what is valid if a value doesn't suit a type hint, else return None."""
     parts = typing.get_args(hint) if _is_union(hint) else (hint,)
     names = [part for part in parts if isinstance(part, type) and issubclass(part, Enum)]
@@ -249,7 +253,7 @@ def _wrong_type(value: Any, hint: Any) -> str | None:  # noqa: ANN401  (any YAML
     return None
 
 
-def _is_union(hint: Any) -> bool:  # noqa: ANN401
+def _is_union(hint: Any) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType)
 
 
@@ -306,5 +310,3 @@ def _walk(location: Sequence[int | str]) -> tuple[list[str], type[BaseModel], st
 def _did_you_mean(key: str, known: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"Did you mean {nearest[0]}? " if nearest else ""
-
-

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from derta.errors import InputProblem, RecipeError
 
@@ -43,19 +43,20 @@ class Origins:
         """Say where a key stands, what is wrong with it, and the remedy."""
         parts = key.split(".")
         above = [".".join(parts[:count]) for count in range(len(parts), 0, -1)]
-        if any(name in self.overridden for name in above):
+        below = any(name.startswith(f"{key}.") for name in self.overridden)
+        if below or any(name in self.overridden for name in above):
             return InputProblem(_COMMAND_LINE, problem, remedy, key=key)
         # A missing key has no line: its section's is the place to add it.
         line = next((self.lines[name] for name in above if name in self.lines), None)
         return InputProblem(self.source, problem, remedy, line, key or None)
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.SafeLoader):
     """YAML with numbers and truth values as people expect them."""
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Quotes exactly what `_Loader` would not read back as text."""
+class _Dumper(yaml.SafeDumper):
+    """Quotes texts that `_Loader` or a reader of YAML 1.1 would take for something else."""
 
 
 _NUMBER = re.compile(
@@ -65,14 +66,14 @@ _NUMBER = re.compile(
 _TRUTH = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _FLOAT_TAG, _BOOL_TAG = "tag:yaml.org,2002:float", "tag:yaml.org,2002:bool"
 
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag not in (_FLOAT_TAG, _BOOL_TAG)]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_BOOL_TAG, _TRUTH, list("tTfF"))
 for _class in (_Loader, _Dumper):
-    _class.yaml_implicit_resolvers = {
-        first: [(tag, rule) for tag, rule in rules if tag not in (_FLOAT_TAG, _BOOL_TAG)]
-        for first, rules in _class.yaml_implicit_resolvers.items()
-    }
-    # After the integers' rule, which stands before in the list and so wins where both match.
+    # Comes after the integers' rule in the list, which wins where both match.
     _class.add_implicit_resolver(_FLOAT_TAG, _NUMBER, list("-+.0123456789"))
-    _class.add_implicit_resolver(_BOOL_TAG, _TRUTH, list("tTfF"))
 
 
 def packaged_recipes() -> list[str]:
@@ -136,42 +137,42 @@ def parse_yaml(text: str, source: str) -> tuple[dict[str, Any], Origins]:
     return values, origins
 
 
-def merge_overrides(values: dict[str, Any], overrides: Sequence[str], origins: Origins) -> None:
+def merge_overrides(
+    values: dict[str, Any], overrides: Sequence[str], origins: Origins
+) -> list[InputProblem]:
     """Set dotted keys in `values`, creating sections where there are none.
 
-    Raises:
-        RecipeError: an override isn't `key=value`, its value isn't YAML, or its key lies below
-            a key that is no section; all such overrides are listed.
+    Returns:
+        What is wrong with overrides: one that isn't `key=value`, a value that isn't YAML, a key
+        below one that is no section.
     """
     problems = []
+    remedy = "Write e.g. rows.kept_share=0.2"
     for override in overrides:
-        dotted, equals, text = override.partition("=")
-        parts = dotted.strip().split(".")
+        dotted, equals, text = (part.strip() for part in override.partition("="))
+        parts = dotted.split(".")
         if not equals or not all(parts):
-            problems.append(f"{_COMMAND_LINE}: {override!r} isn't key=value")
+            problems.append(InputProblem(_COMMAND_LINE, f"{override!r} isn't key=value", remedy))
             continue
         try:
-            value = yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+            value = yaml.load(text, _Loader)
         except (yaml.YAMLError, ValueError, RecursionError):
-            problems.append(f"{_COMMAND_LINE} ({dotted}): {text!r} is not a YAML value")
+            problem = f"{text!r} is not a YAML value"
+            problems.append(InputProblem(_COMMAND_LINE, problem, remedy, key=dotted))
             continue
-        section = values
-        for depth, part in enumerate(parts[:-1], start=1):
-            below = section.get(part)
-            if below is None:
-                below = section[part] = {}
-            if not isinstance(below, dict):
-                above = ".".join(parts[:depth])
-                problems.append(f"{_COMMAND_LINE} ({dotted}): {above} has no keys below it")
+        section: Any = values
+        for part in parts[:-1]:
+            if section.get(part) is None:
+                section[part] = {}
+            section = section[part]
+            if not isinstance(section, dict):
+                problem = f"{part} has no keys below it"
+                problems.append(InputProblem(_COMMAND_LINE, problem, remedy, key=dotted))
                 break
-            section = below
         else:
             section[parts[-1]] = value
-            origins.overridden.add(dotted.strip())
-    if problems:
-        raise RecipeError(
-            "\n".join(f"{problem}. Write e.g. rows.kept_share=0.2" for problem in problems)
-        )
+            origins.overridden.add(dotted)
+    return problems
 
 
 def dump_yaml(values: dict[str, Any]) -> str:

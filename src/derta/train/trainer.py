@@ -80,7 +80,13 @@ class DertaTrainer(Trainer):
             * self.args.gradient_accumulation_steps
             * self.args.world_size
         )
-        return EpochSampler(len(self.examples), step_size, self.args.seed)  # type: ignore[return-value]  # a sampler by its methods
+        self._sampler = EpochSampler(len(self.examples), step_size, self.args.seed)
+        return self._sampler  # type: ignore[return-value]  # a sampler by its methods
+
+    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> Any:  # noqa: ANN401
+        # accelerate doesn't reach the sampler where several processes resume inside an epoch.
+        self._sampler.set_epoch(epoch)
+        return super()._run_epoch(*args, epoch=epoch, **kwargs)
 
     def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
         """Sum the target weights of the optimizer step: all micro-batches, all processes."""
@@ -148,7 +154,7 @@ class DertaTrainer(Trainer):
             difference, tolerance = packing_difference(
                 self.model, collator, groups, self.examples.settings.refusal_id
             )
-            if difference > tolerance:
+            if not difference <= tolerance:  # so that nan is a difference, too
                 _LOGGER.warning(
                     "Training on plain rows: a packed batch differs from a plain one by %.2e "
                     "nats, more than the %.2e that rounding explains. Please report the model.",
@@ -195,7 +201,9 @@ def packing_difference(
 
     def largest(first: list[Tensor], second: list[Tensor]) -> float:
         pairs = zip(first, second, strict=True)
-        return max((float((a - b).abs().max()) for a, b in pairs if len(a)), default=0.0)
+        differences = [(a - b).abs().max() for a, b in pairs if len(a)]
+        # torch's max, because Python's may lose a nan.
+        return float(torch.stack(differences).max()) if differences else 0.0
 
     scale = max((float(values.max()) for values in alone if len(values)), default=1.0)
     # Float32's rounding even for float64 models: their norms and softmax drop to float32.

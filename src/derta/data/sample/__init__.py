@@ -15,7 +15,14 @@ from typing import Literal, TypeVar
 from derta.data.files import Loaded, load_helpful, load_triples
 from derta.triple import HelpfulExample, Triple
 
-__all__ = ["SampleHelpful", "SampleTriple", "Split", "sample_helpful", "sample_triples"]
+__all__ = [
+    "SampleHelpful",
+    "SampleTriple",
+    "Split",
+    "sample_file",
+    "sample_helpful",
+    "sample_triples",
+]
 
 Split = Literal["train", "tune", "test"]
 _SPLITS = ("train", "tune", "test")
@@ -77,6 +84,11 @@ def sample_helpful(split: Split) -> list[SampleHelpful]:
         for example, columns in zip(loaded.rows, loaded.columns, strict=True)
         if columns["split"] == _known(split)
     ]
+
+
+def sample_file(name: str) -> bytes:
+    """Return the bytes of a packaged file (`triples.jsonl`, `helpful.jsonl`), to be hashed."""
+    return (resources.files(__name__) / name).read_bytes()
 
 
 def _known(split: str) -> str:

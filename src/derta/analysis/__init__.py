@@ -1,0 +1,1 @@
+"""What is counted and plotted: intervals, probabilities by position, summaries of records."""

@@ -1,0 +1,1 @@
+"""Scenarios that try to get past a refusal, one file each; single-turn ones are pure functions."""

@@ -1,0 +1,203 @@
+"""Requests for text become batches of similar length on one worker thread.
+
+Callers on any thread hand in token ids and get a future. The worker waits until no request has
+come for a moment, so that it knows them all, and then takes them longest first: rows of a batch
+need little padding, a batch too large for the memory fails at once, and the time left can be
+read off the first batches. Covered: greedy decoding with any transformers causal language model,
+in memory. Not covered: sampling, continuous batching, several devices.
+
+Shapes:  B rows, T tokens.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+from derta.errors import ModelError
+
+__all__ = ["BatchGenerator", "Generated"]
+
+DEFAULT_BATCH_SIZE = 48
+GATHER_SECONDS = 0.3
+"""Requests that come less than this after one another are batched together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What the model wrote for one request."""
+
+    token_ids: tuple[int, ...]
+    """New tokens, without the end-of-turn token."""
+    finished: bool
+    """Whether the model ended its turn, rather than the token limit."""
+
+
+@dataclass(slots=True)
+class _Request:
+    input_ids: tuple[int, ...]
+    max_new_tokens: int
+    future: Future[Generated] = field(default_factory=Future)
+
+
+class BatchGenerator:
+    """Greedy generation with one model, one thread and one queue."""
+
+    def __init__(
+        self,
+        model: Any,
+        *,
+        end_ids: Sequence[int],
+        pad_id: int,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        gather_seconds: float = GATHER_SECONDS,
+    ) -> None:
+        """Make a generator; its thread starts with the first request.
+
+        Args:
+            model: anything with transformers' `generate`.
+            end_ids: tokens that end a turn; those of the model's own configuration are added.
+            pad_id: a token to pad with; it is masked.
+            batch_size: B at most.
+            gather_seconds: how long the queue must be quiet before the first batch.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, but a batch has at least one row")
+        self._model = model
+        own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+        own_ids = own if isinstance(own, (list, tuple)) else [] if own is None else [own]
+        self._end_ids = frozenset(end_ids) | frozenset(own_ids)
+        self._pad_id = pad_id
+        self._batch_size = batch_size
+        self._gather_seconds = gather_seconds
+        self._queue: queue.Queue[_Request | None] = queue.Queue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, input_ids: Sequence[int], max_new_tokens: int) -> Future[Generated]:
+        """Ask for a continuation; a model error surfaces as the future's exception.
+
+        Raises:
+            ModelError: the generator is closed, or the request is longer than the model reads.
+        """
+        limit = getattr(getattr(self._model, "config", None), "max_position_embeddings", None)
+        if limit is not None and len(input_ids) + max_new_tokens > limit:
+            raise ModelError(
+                f"{len(input_ids)} tokens of prompt and {max_new_tokens} new ones are more than "
+                f"the {limit} that the model reads. Shorten the prompt or lower max_tokens"
+            )
+        if not input_ids:
+            raise ModelError("there is nothing to continue: the prompt has no tokens")
+        request = _Request(tuple(input_ids), max_new_tokens)
+        with self._lock:
+            if self._closed:
+                raise ModelError("the generator is closed; make a new one")
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="derta-generate", daemon=True
+                )
+                self._thread.start()
+            self._queue.put(request)
+        return request.future
+
+    def close(self) -> None:
+        """End the thread after its current batch; requests still waiting are cancelled."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._queue.put(None)
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> BatchGenerator:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _work(self) -> None:
+        waiting: list[_Request] = []
+        while self._gather(waiting):
+            # Longest first; the limit on new tokens is one number for a batch.
+            waiting.sort(key=lambda r: (r.max_new_tokens, len(r.input_ids)), reverse=True)
+            same = [r for r in waiting if r.max_new_tokens == waiting[0].max_new_tokens]
+            batch = same[: self._batch_size]
+            chosen = {id(request) for request in batch}
+            waiting[:] = [request for request in waiting if id(request) not in chosen]
+            # A request that its caller gave up must not cost a row.
+            batch = [r for r in batch if r.future.set_running_or_notify_cancel()]
+            if not batch:
+                continue
+            try:
+                results = self._generate(batch)
+            except BaseException as error:  # whatever it is, it belongs to the waiting callers
+                for request in batch:
+                    request.future.set_exception(error)
+            else:
+                for request, result in zip(batch, results, strict=True):
+                    request.future.set_result(result)
+        for request in waiting:
+            request.future.cancel()
+
+    def _gather(self, waiting: list[_Request]) -> bool:
+        """Move requests from the queue to `waiting`; False when the generator is closed."""
+        wait: float | None = None if not waiting else 0.0
+        while True:
+            try:
+                request = self._queue.get(timeout=wait) if wait != 0.0 else self._queue.get_nowait()
+            except queue.Empty:
+                return True
+            if request is None:
+                while not self._queue.empty():
+                    late = self._queue.get_nowait()
+                    if late is not None:
+                        waiting.append(late)
+                return False
+            waiting.append(request)
+            if wait is None:
+                wait = self._gather_seconds
+
+    def _generate(self, batch: list[_Request]) -> list[Generated]:
+        length = max(len(request.input_ids) for request in batch)
+        input_ids = torch.full((len(batch), length), self._pad_id, dtype=torch.long)  # (B, T)
+        attention_mask = torch.zeros_like(input_ids)
+        for row, request in enumerate(batch):
+            # Padding on the left: the last column is every row's last token.
+            input_ids[row, length - len(request.input_ids) :] = torch.tensor(request.input_ids)
+            attention_mask[row, length - len(request.input_ids) :] = 1
+        device = self._model.device
+        config = GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=batch[0].max_new_tokens,
+            pad_token_id=self._pad_id,
+            eos_token_id=sorted(self._end_ids),
+            use_cache=True,
+        )
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            with torch.inference_mode():
+                output = self._model.generate(
+                    input_ids=input_ids.to(device),
+                    attention_mask=attention_mask.to(device),
+                    generation_config=config,
+                )
+        finally:
+            self._model.train(was_training)
+        return [self._cut(row) for row in output[:, length:].tolist()]
+
+    def _cut(self, ids: list[int]) -> Generated:
+        for index, token in enumerate(ids):
+            if token in self._end_ids:
+                return Generated(tuple(ids[:index]), True)
+        return Generated(tuple(ids), False)

@@ -1,0 +1,294 @@
+"""The quickstart: one real model untouched, trained the usual way and trained our way.
+
+A comparison is a folder of runs:
+
+    <output>/untouched|vanilla|derta/   the run (derta.train.run) and its measurement
+    <output>/results.json               every figure (docs/results-schema.md)
+    <output>/report.html                the page
+
+Each stage leaves files with a fingerprint of what made them, so a rerun repeats only what is
+missing or was made by something else. All figures are of the test split of the sample set.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derta import __version__
+from derta.errors import RecipeError
+from derta.files import prepare_run_folder, write_atomically
+from derta.rows import Method
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from derta.evaluate.measure import Measurement
+    from derta.train.recipe import Recipe
+
+__all__ = ["BUDGETS", "Budget", "run_quickstart"]
+
+MODELS = ("untouched", "vanilla", "derta")
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much of the quickstart is done."""
+
+    recipe_overrides: tuple[str, ...]
+    test_limit: int | None
+    """Test questions of each kind; None takes all."""
+
+
+BUDGETS = {
+    "full": Budget((), None),
+    "smoke": Budget(
+        (
+            "data.ordinary_rows=12",
+            "data.look_alike_rows=6",
+            "trainer.max_steps=4",
+            "trainer.per_device_train_batch_size=4",
+        ),
+        4,
+    ),
+}
+"""smoke takes the same path with figures that mean nothing: it is there for CI."""
+
+
+def run_quickstart(
+    *,
+    budget: str,
+    seed: int | None,
+    output: Path,
+    model: str | None,
+    overrides: list[str],
+    reveal: bool,
+    console: Console,
+) -> Path:
+    """Train, measure and show; reuse what `output` holds already.
+
+    Args:
+        budget: a key of `BUDGETS`.
+        seed: of training; None leaves the recipe's.
+        output: folder of the comparison.
+        model: another base model (name, folder or hub id), or None for the recipe's.
+        overrides: `key=value` for the recipe.
+        reveal: print the example's text unmasked.
+        console: what is printed goes here.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        DertaError: the recipe, the model or the data can't be used.
+    """
+    from derta.train.recipe import load_recipe
+
+    if budget not in BUDGETS:
+        raise RecipeError(f"unknown budget {budget!r}; there are {', '.join(BUDGETS)}")
+    changes = [*BUDGETS[budget].recipe_overrides]
+    changes += [f"model={json.dumps(model)}"] if model is not None else []
+    changes += [f"seed={seed}"] if seed is not None else []
+    recipe = load_recipe("quickstart", [*changes, *overrides])
+    prepare_run_folder(output)
+    results = _compare(recipe, budget, output, console)
+
+    from derta.report import write_report
+    from derta.report.table import render_table
+
+    page = output / "report.html"
+    write_atomically(output / "results.json", json.dumps(results, indent=1) + "\n")
+    write_report(results, page)
+    console.print(render_table(results))
+    _print_example(results, console, reveal=reveal)
+    console.print(f"Page:    {page}", soft_wrap=True)
+    console.print(f"Figures: {output / 'results.json'}", soft_wrap=True)
+    return page
+
+
+def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dict[str, Any]:
+    from derta.analysis.bounds import quickstart_bounds
+    from derta.analysis.summary import choose_examples, summarise_model
+    from derta.evaluate.measure import TestSet, measure
+    from derta.train.run import load_trained_model, train_recipe
+
+    with _stage(console, "Preparing the model", seconds=None) as _:
+        from derta.data.models import load_model, model_path
+
+        model_path(recipe.model)
+    test = TestSet.sample("test", BUDGETS[budget].test_limit)
+    seconds: dict[str, float] = {}
+    measurements: dict[str, Measurement] = {}
+    trained: dict[str, dict[str, Any] | None] = {"untouched": None}
+    data: dict[str, Any] = {}
+    for name in MODELS:
+        folder = output / name
+        prepare_run_folder(folder)
+        load: Callable[[], Any]
+        run_recipe = recipe
+        if name == "untouched":
+            fingerprint = f"untouched/{recipe.model}"
+            load = _loader(load_model, recipe.model)
+        else:
+            method = recipe.method if name == "derta" else Method.VANILLA
+            run_recipe = recipe.model_copy(update={"method": method})
+            with _stage(console, f"Training {name}", seconds) as progress:
+                summary = train_recipe(run_recipe, folder, progress=progress)
+            trained[name] = _as_dict(summary)
+            seconds[f"{name}/train"] = summary.seconds
+            manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+            fingerprint = manifest["fingerprint"]
+            data.update(manifest["data"])
+            load = _loader(load_trained_model, run_recipe, folder)
+        with _stage(console, f"Measuring {name}", seconds) as progress:
+            measurements[name] = measure(
+                load,
+                recipe.model,
+                recipe.refusal_word,
+                test,
+                folder,
+                fingerprint=_digest(fingerprint, test.fingerprint, __version__),
+                progress=progress,
+            )
+        seconds[f"{name}/evaluate"] = measurements[name].seconds
+    untouched = measurements["untouched"]
+    models = [
+        {
+            "name": name,
+            "training": trained[name],
+            **summarise_model(
+                measurement.records,
+                measurement.harmful_probabilities,
+                measurement.benign_probabilities,
+                measurement.helpful_losses,
+                untouched.helpful_losses,
+            ),
+        }
+        for name, measurement in measurements.items()
+    ]
+    return {
+        "schema": "derta/results/1",
+        "derta_version": __version__,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": _command(recipe, budget, output),
+        "budget": budget,
+        "seed": recipe.seed,
+        "base_model": recipe.model,
+        "refusal_word": recipe.refusal_word,
+        "machine": _machine(),
+        "seconds": {key: round(value, 1) for key, value in seconds.items()},
+        "data": {**data, **test.hashes},
+        "test": test.counts,
+        "recipe": recipe.model_dump(mode="json"),
+        "models": models,
+        "examples": choose_examples({n: m.records for n, m in measurements.items()}),
+        "bounds": quickstart_bounds(models),
+    }
+
+
+def _loader(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:  # noqa: ANN401
+    return lambda: function(*arguments)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _as_dict(summary: Any) -> dict[str, Any]:  # noqa: ANN401
+    import dataclasses
+
+    return dataclasses.asdict(summary)
+
+
+def _command(recipe: Recipe, budget: str, output: Path) -> str:
+    return f"derta quickstart --budget {budget} --seed {recipe.seed} --output {output}"
+
+
+def _machine() -> dict[str, Any]:
+    import importlib.metadata as metadata
+
+    processor = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        names = [
+            line.split(":", 1)[1].strip()
+            for line in information.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
+        processor = names[0] if names else processor
+    return {
+        "cpu": processor,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("torch", "transformers", "inspect-ai")},
+    }
+
+
+@contextmanager
+def _stage(
+    console: Console, title: str, seconds: dict[str, float] | None
+) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time left while a stage runs, and one line when it is done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    started = time.monotonic()
+    calls = 0
+    with Progress(
+        TextColumn("{task.description:<20}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=None)
+
+        def progress(done: int, total: int) -> None:
+            nonlocal calls
+            calls += 1
+            bar.update(task, completed=done, total=total)
+
+        yield progress
+    took = time.monotonic() - started
+    if seconds is not None:
+        note = f"{took:6.0f} s" if calls else "  kept from an earlier run"
+        console.print(f"{title:<20} {note}", highlight=False)
+
+
+def _print_example(results: dict[str, Any], console: Console, *, reveal: bool) -> None:
+    """Print one question with the three responses: the effect in words."""
+    from rich.markup import escape
+
+    from derta.terminal import mask, safe
+
+    if not results["examples"]:
+        return
+    example = results["examples"][0]
+    hide = (lambda text: text) if reveal else mask
+    after = f", after {example['k']} forced tokens" if example["k"] else ""
+    console.print(f"\n[bold]{escape(safe(example['prompt']))}[/bold]{after}")
+    for name, response in example["responses"].items():
+        text = " ".join(response["text"].split())
+        span = response["refusal_span"]
+        shown = safe(text if response["refused"] and span else hide(text))
+        console.print(f"  {name:<10}{escape(shown[:160])}", highlight=False)
+    if not reveal:
+        console.print("  (text that is not a refusal is masked; --reveal shows it)\n", style="dim")

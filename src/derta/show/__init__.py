@@ -1,0 +1,164 @@
+"""`derta show`: one example as the model is trained on it, token by token with its targets.
+
+What is printed is read from the training row itself (`derta.rows`, `derta.packing`), so it can't
+drift from what is trained. Covered: triples and helpful examples of the sample set or of a file,
+in any terminal, piped, and without colour. Not covered: several examples packed into one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from derta.data.encode import ChatEncoder, find_refusal_id
+from derta.data.epoch import RowSettings, TrainingExamples
+from derta.data.files import load_helpful, load_triples, overlong_problems
+from derta.data.models import load_tokenizer
+from derta.data.sample import SampleTriple, sample_helpful, sample_triples
+from derta.errors import DataError, InputProblem, RecipeError
+from derta.packing import share_prefixes
+from derta.rows import EncodedHelpful, EncodedTriple, Method, TrainingRow
+from derta.show.layout import Cell, Part, Role, lay_out
+from derta.show.printer import Printer
+from derta.train.recipe import Recipe
+from derta.triple import HelpfulExample, Triple
+
+__all__ = ["Cell", "Part", "Role", "lay_out", "show"]
+
+
+def show(
+    console: Console,
+    recipe: Recipe,
+    *,
+    index: int = 0,
+    example_id: str | None = None,
+    helpful: bool = False,
+    epoch: int = 0,
+    reveal: bool = False,
+    full: bool = False,
+    tokenizer: Any = None,
+) -> None:
+    """Print one example of a recipe's data with its targets.
+
+    Args:
+        console: where to.
+        recipe: the data, the model whose tokenizer is used, the method and the row settings.
+        index: which row of the training data, counted from 0.
+        example_id: which row by its `id` column, instead of `index`.
+        helpful: a helpful example instead of a triple.
+        epoch: whose k and kept positions are drawn.
+        reveal: print the harmful response's tokens; otherwise they are masked.
+        full: print all tokens of long parts.
+        tokenizer: a transformers tokenizer; None loads the recipe's model's.
+
+    Raises:
+        DertaError: the data, the model or its tokenizer can't be used, or there is no such row.
+    """
+    source = recipe.data.helpful if helpful else recipe.data.triples
+    if source is None:
+        raise RecipeError("data.helpful is null: there is no helpful data. Set data.helpful=sample")
+    chosen = _find(source, helpful, index, example_id)
+    index = chosen.index
+    encoder = ChatEncoder(load_tokenizer(recipe.model) if tokenizer is None else tokenizer)
+    refusal_id = find_refusal_id(encoder, recipe.refusal_word)
+    encoded = _encode(encoder, chosen, recipe, source)
+    settings = RowSettings(
+        method=recipe.method,
+        refusal_id=refusal_id,
+        seed=recipe.seed,
+        kept_share=recipe.rows.kept_share,
+        share_without_prefix=recipe.rows.share_without_prefix,
+    )
+    # The draws depend on the example's place, so the one example is put at its place.
+    rows = TrainingExamples([encoded] * (index + 1), settings).rows(epoch, index)
+    prefix_length = _harmful_prefix_length(rows, encoded, recipe.method)
+    harmful_length = prefix_length or 0
+    if isinstance(encoded, EncodedTriple) and recipe.method in (Method.RTO, Method.DERTA):
+        harmful_length = len(encoded.harmful_ids)
+    printer = Printer(
+        console,
+        encoder.tokenizer.decode,
+        recipe.refusal_word,
+        reveal=reveal,
+        full=full,
+    )
+    printer.title(chosen.name, "helpful" if helpful else recipe.method, epoch)
+    for part in lay_out(share_prefixes(rows), encoded, harmful_length):
+        printer.part(part, prefix_length)
+    printer.numbers(rows, encoded, prefix_length)
+
+
+# --- which example ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    index: int
+    line: int | None
+    """None in the sample set."""
+    name: str
+    row: Triple | HelpfulExample
+    finished: bool
+
+
+def _find(source: str, helpful: bool, index: int, example_id: str | None) -> _Chosen:
+    rows: Sequence[Triple | HelpfulExample]
+    if source == "sample":
+        sample = sample_helpful("train") if helpful else sample_triples("train")
+        rows = [row.triple if isinstance(row, SampleTriple) else row.example for row in sample]
+        lines: list[int | None] = [None] * len(rows)
+        columns: list[dict[str, Any]] = [
+            {"id": row.id, "topic": row.topic, "finished": getattr(row, "finished", True)}
+            for row in sample
+        ]
+    else:
+        loaded = load_helpful(source) if helpful else load_triples(source)
+        rows, lines, columns = loaded.checked(), [*loaded.lines], loaded.columns
+    if example_id is not None:
+        names = [str(column["id"]) if "id" in column else None for column in columns]
+        if example_id not in names:
+            some = ", ".join(name for name in names[:5] if name is not None)
+            remedy = f"Its first ids: {some}" if some else "Its rows have no ids; use --index"
+            problem = f"no row has the id {example_id!r}"
+            raise DataError([InputProblem(source, problem, remedy, key="id")])
+        index = names.index(example_id)
+    if not 0 <= index < len(rows):
+        remedy = f"Rows are counted from 0 to {len(rows) - 1}"
+        raise DataError([InputProblem(source, f"there is no row {index}", remedy)])
+    column, line = columns[index], lines[index]
+    name = f"{'helpful example' if helpful else 'triple'} {column.get('id', index)}"
+    name += f", line {line}" if line is not None else f", {column['topic']}"
+    return _Chosen(index, line, name, rows[index], column.get("finished") is not False)
+
+
+def _encode(
+    encoder: ChatEncoder, chosen: _Chosen, recipe: Recipe, source: str
+) -> EncodedTriple | EncodedHelpful:
+    """Encode the row as training does (`derta.train.source`)."""
+    max_length, longest = recipe.rows.max_length, recipe.rows.max_response_length
+    cut = max_length if recipe.rows.overlong == "truncate" else None
+    encoded: EncodedTriple | EncodedHelpful
+    if isinstance(chosen.row, HelpfulExample):
+        helpful = encoder.helpful(chosen.row, cut, finished=chosen.finished)
+        encoded = EncodedHelpful(helpful.prompt_ids, helpful.response_ids[:longest])
+        length = len(encoded.prompt_ids) + len(encoded.response_ids)
+    else:
+        triple = encoder.triple(chosen.row, cut)
+        encoded = EncodedTriple(triple.prompt_ids, triple.safe_ids, triple.harmful_ids[:longest])
+        length = len(encoded.prompt_ids) + len(encoded.safe_ids) + len(encoded.harmful_ids)
+    problems = overlong_problems(source, [(chosen.line or chosen.index + 1, length)], max_length)
+    if problems:
+        raise DataError(problems)
+    return encoded
+
+
+def _harmful_prefix_length(
+    rows: Sequence[TrainingRow], example: EncodedTriple | EncodedHelpful, method: Method
+) -> int | None:
+    """Return the k that was drawn, None if the method has none."""
+    if isinstance(example, EncodedHelpful) or method not in (Method.HARMFUL_PREFIX, Method.DERTA):
+        return None
+    return len(rows[0]) - len(example.prompt_ids) - (len(example.safe_ids) - 1)

@@ -1,0 +1,38 @@
+"""Callbacks for transformers' Trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+__all__ = ["ReportProgress"]
+
+
+class ReportProgress(TrainerCallback):
+    """Tells a function how many optimizer steps are done."""
+
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        """Report to `progress(done, total)`."""
+        self.progress = progress
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ANN401, ARG002
+    ) -> None:
+        """Report where training begins: not at 0 when it continues."""
+        self.progress(state.global_step, state.max_steps)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **kwargs: Any,  # noqa: ANN401, ARG002
+    ) -> None:
+        """Report a finished step."""
+        self.progress(state.global_step, state.max_steps)

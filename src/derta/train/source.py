@@ -1,0 +1,148 @@
+"""The examples that a recipe names: read, checked, cut to length and encoded."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from derta.data.encode import ChatEncoder
+from derta.data.files import load_helpful, load_triples, overlong_problems
+from derta.data.sample import sample_file, sample_helpful, sample_triples
+from derta.errors import DataError, InputProblem
+from derta.rows import EncodedHelpful, EncodedTriple
+from derta.train.recipe import Recipe
+from derta.triple import HelpfulExample, Triple
+
+__all__ = ["TrainingData", "load_training_data"]
+
+SAMPLE = "sample"
+
+
+@dataclass(slots=True)
+class TrainingData:
+    """Encoded examples and where they come from."""
+
+    examples: list[EncodedTriple | EncodedHelpful] = field(default_factory=list)
+    hashes: dict[str, dict[str, str | int]] = field(default_factory=dict)
+    """File -> {"sha256", "rows"}."""
+    left_out: int = 0
+    """Over-long rows that `overlong: skip` left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Rows of one file, with their lines for the messages."""
+
+    path: str
+    sha256: str
+    rows: list[tuple[int, Triple | HelpfulExample, bool]]
+    """(line, row, whether its response ends where the model ended it)."""
+
+
+def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
+    """Load and encode what `recipe.data` names, triples first.
+
+    Raises:
+        DataError: rows can't be used or are over-long; those of all files are listed together.
+    """
+    data = TrainingData()
+    problems: list[InputProblem] = []
+    for source in _sources(recipe, problems):
+        lengths = []
+        used = 0
+        for line, row, finished in source.rows:
+            example = _encode(row, finished, recipe, encoder)
+            length = _length(example)
+            lengths.append((line, length))
+            if length > recipe.rows.max_length:
+                if recipe.rows.overlong == "skip":
+                    data.left_out += 1
+                    continue
+                example = _encode(row, finished, recipe, encoder, recipe.rows.max_length)
+                if _length(example) > recipe.rows.max_length:
+                    # Cutting the response can't help where the prompt alone is too long.
+                    problems.extend(
+                        overlong_problems(source.path, [(line, length)], recipe.rows.max_length)
+                    )
+                    continue
+            data.examples.append(example)
+            used += 1
+        if recipe.rows.overlong == "error":
+            problems.extend(overlong_problems(source.path, lengths, recipe.rows.max_length))
+        data.hashes[source.path] = {"sha256": source.sha256, "rows": used}
+    if problems:
+        raise DataError(list(dict.fromkeys(problems)))
+    if not data.examples:
+        raise DataError(
+            [
+                InputProblem(
+                    recipe.data.triples,
+                    f"no row is left after {data.left_out} over-long ones",
+                    "Raise rows.max_length",
+                )
+            ]
+        )
+    return data
+
+
+def _length(example: EncodedTriple | EncodedHelpful) -> int:
+    if isinstance(example, EncodedHelpful):
+        return len(example.prompt_ids) + len(example.response_ids)
+    return len(example.prompt_ids) + len(example.harmful_ids) + len(example.safe_ids)
+
+
+def _encode(
+    row: Triple | HelpfulExample,
+    finished: bool,
+    recipe: Recipe,
+    encoder: ChatEncoder,
+    max_length: int | None = None,
+) -> EncodedTriple | EncodedHelpful:
+    longest = recipe.rows.max_response_length
+    if isinstance(row, Triple):
+        triple = encoder.triple(row, max_length)
+        return EncodedTriple(triple.prompt_ids, triple.safe_ids, triple.harmful_ids[:longest])
+    helpful = encoder.helpful(row, max_length, finished=finished)
+    return EncodedHelpful(helpful.prompt_ids, helpful.response_ids[:longest])
+
+
+def _sources(recipe: Recipe, problems: list[InputProblem]) -> list[_Source]:
+    found = []
+    for name, load in ((recipe.data.triples, load_triples), (recipe.data.helpful, load_helpful)):
+        if name is None:
+            continue
+        if name == SAMPLE:
+            found.append(_sample(recipe, triples=load is load_triples))
+            continue
+        try:
+            loaded = load(name)
+        except DataError as error:
+            problems.extend(error.problems)
+            continue
+        problems.extend(loaded.problems)
+        finished = [columns.get("finished") is not False for columns in loaded.columns]
+        rows = list(zip(loaded.lines, loaded.rows, finished, strict=True))
+        found.append(_Source(name, _sha256(Path(name).read_bytes()), rows))
+    return found
+
+
+def _sample(recipe: Recipe, *, triples: bool) -> _Source:
+    """Take the training split of the sample set, as many rows of each category as asked for."""
+    name = "triples.jsonl" if triples else "helpful.jsonl"
+    rows: list[tuple[int, Triple | HelpfulExample, bool]] = []
+    if triples:
+        rows = [(i, sample.triple, True) for i, sample in enumerate(sample_triples("train"), 1)]
+    else:
+        wanted = {
+            "ordinary": recipe.data.ordinary_rows,
+            "look-alike": recipe.data.look_alike_rows,
+        }
+        for category, count in wanted.items():
+            chosen = [s for s in sample_helpful("train") if s.category == category][:count]
+            rows += [(i, sample.example, sample.finished) for i, sample in enumerate(chosen, 1)]
+    return _Source(f"{SAMPLE}/{name}", _sha256(sample_file(name)), rows)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,181 @@
+"""What an epoch promises: the rows are a pure function of (seed, epoch, example).
+
+Covered: rows bit for bit in this and in another process, k and kept positions redrawn, shares,
+order, filler. Not covered: how the Trainer walks through epochs (`tests/train/test_trainer`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+
+from derta.data.epoch import EpochSampler, RowSettings, TrainingExamples
+from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, TrainingRow
+
+TRIPLES = [
+    EncodedTriple((1, 20 + i), (7, 30, 2), tuple(range(100, 125 + i % 5))) for i in range(60)
+]
+HELPFUL = [EncodedHelpful((1, 20 + i), (50, 51, 2)) for i in range(5)]
+
+
+def _examples(**settings: object) -> TrainingExamples:
+    chosen = {"method": Method.DERTA, "refusal_id": 7, "seed": 3, **settings}
+    return TrainingExamples([*TRIPLES, *HELPFUL], RowSettings(**chosen))
+
+
+def _epoch(examples: TrainingExamples, epoch: int) -> list[list[TrainingRow]]:
+    sampler = EpochSampler(len(examples), 8, examples.settings.seed)
+    sampler.set_epoch(epoch)
+    return [examples[key] for key in sampler]
+
+
+def _prefix_lengths(examples: TrainingExamples, epoch: int) -> list[int]:
+    """Read k from the rows: tokens between the prompt (2 here) and the response."""
+    return [
+        examples.rows(epoch, index)[0].target_positions[0] + 1 - 2 for index in range(len(TRIPLES))
+    ]
+
+
+def test_the_same_seed_gives_the_same_rows() -> None:
+    settings = {"kept_share": 0.4, "share_without_prefix": 0.3}
+    assert _epoch(_examples(**settings), 2) == _epoch(_examples(**settings), 2)
+
+
+def test_another_seed_gives_other_rows() -> None:
+    assert _epoch(_examples(seed=3), 0) != _epoch(_examples(seed=4), 0)
+
+
+def test_rows_do_not_depend_on_what_was_drawn_before_nor_on_global_random_state() -> None:
+    examples = _examples(kept_share=0.4)
+    random.seed(1)
+    first = examples.rows(1, 5)
+    random.seed(2)
+    _epoch(examples, 0)
+    assert examples.rows(1, 5) == first
+
+
+_SCRIPT = """
+import hashlib
+from derta.data.epoch import EpochSampler, RowSettings, TrainingExamples
+from derta.rows import EncodedTriple, Method
+triples = [EncodedTriple((1, 20 + i), (7, 30, 2), tuple(range(100, 125 + i % 5)))
+           for i in range(60)]
+settings = RowSettings(Method.DERTA, refusal_id=7, seed=3, kept_share=0.4)
+examples = TrainingExamples(triples, settings)
+sampler = EpochSampler(len(examples), 8, 3)
+sampler.set_epoch(1)
+rows = [examples[key] for key in sampler]
+print(hashlib.sha256(repr(rows).encode()).hexdigest())
+"""
+
+
+def test_the_same_seed_gives_the_same_rows_in_another_process() -> None:
+    examples = TrainingExamples(TRIPLES, RowSettings(Method.DERTA, 7, 3, kept_share=0.4))
+    here = hashlib.sha256(repr(_epoch(examples, 1)).encode()).hexdigest()
+    for hash_seed in ("0", "12345"):
+        result = subprocess.run(
+            [sys.executable, "-c", _SCRIPT],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert result.stdout.strip() == here
+
+
+def test_k_is_redrawn_every_epoch() -> None:
+    examples = _examples()
+    drawn = [_prefix_lengths(examples, epoch) for epoch in range(30)]
+    assert len({tuple(lengths) for lengths in drawn}) == 30
+    for index, triple in enumerate(TRIPLES[:5]):
+        ks = {lengths[index] for lengths in drawn}
+        assert len(ks) > 12
+        assert ks <= set(range(len(triple.harmful_ids) + 1))
+
+
+def test_k_differs_between_triples_of_the_same_epoch() -> None:
+    assert len(set(_prefix_lengths(_examples(), 0))) > 15
+
+
+def test_k_covers_none_and_all_of_the_harmful_response() -> None:
+    examples = _examples()
+    drawn = {
+        (len(TRIPLES[index].harmful_ids), k)
+        for epoch in range(60)
+        for index, k in enumerate(_prefix_lengths(examples, epoch))
+    }
+    for length in {len(triple.harmful_ids) for triple in TRIPLES}:
+        assert {k for found, k in drawn if found == length} == set(range(length + 1))
+
+
+@pytest.mark.parametrize("share", [0.0, 1 / 3, 1.0])
+def test_the_share_without_prefix_is_kept(share: float) -> None:
+    examples = _examples(share_without_prefix=share)
+    drawn = [k for epoch in range(40) for k in _prefix_lengths(examples, epoch)]
+    by_chance = sum(1 / (len(t.harmful_ids) + 1) for t in TRIPLES) / len(TRIPLES)
+    expected = share + (1 - share) * by_chance
+    assert drawn.count(0) / len(drawn) == pytest.approx(expected, abs=0.04)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.15, 1.0])
+def test_the_kept_share_is_kept_and_redrawn(share: float) -> None:
+    examples = _examples(kept_share=share)
+    seen: set[int] = set()
+    for epoch in range(200):
+        row = examples.rows(epoch, 0)[-1]
+        contexts = len(TRIPLES[0].harmful_ids) + 1
+        assert set(row.target_kinds) == {TargetKind.REFUSAL_TRANSITION}
+        assert len(row.target_ids) == max(1, round(share * contexts))
+        seen |= set(row.target_positions)
+    assert seen == set(range(1, 1 + contexts))
+
+
+def test_the_share_without_prefix_does_not_change_the_other_draws() -> None:
+    plain, changed = _examples(kept_share=0.3), _examples(kept_share=0.3, share_without_prefix=0.5)
+    for index in range(20):
+        assert plain.rows(0, index)[-1] == changed.rows(0, index)[-1]
+
+
+def test_helpful_rows_are_the_same_every_epoch() -> None:
+    examples = _examples()
+    assert examples.rows(0, 61) == examples.rows(7, 61)
+
+
+def test_every_method_trains_on_the_same_k() -> None:
+    derta, prefix = _examples(), _examples(method=Method.HARMFUL_PREFIX)
+    assert _prefix_lengths(derta, 4) == _prefix_lengths(prefix, 4)
+
+
+@pytest.mark.parametrize(("size", "step"), [(7, 4), (8, 4), (1, 8), (9, 1)])
+def test_an_epoch_holds_every_example_once_and_is_filled_up_to_whole_steps(
+    size: int, step: int
+) -> None:
+    sampler = EpochSampler(size, step, seed=1)
+    keys = list(sampler)
+    assert len(keys) == len(sampler)
+    assert len(keys) % step == 0
+    assert len(keys) - size < step
+    assert sorted(index for _, index in keys if index >= 0) == list(range(size))
+    assert [index for _, index in keys[size:]] == [-1] * (len(keys) - size)
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    sampler = EpochSampler(50, 8, seed=1)
+    orders = []
+    for epoch in range(4):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert {found for found, _ in keys} == {epoch}
+        orders.append(tuple(index for _, index in keys))
+    assert len(set(orders)) == 4
+    sampler.set_epoch(0)
+    assert tuple(index for _, index in sampler) == orders[0]
+
+
+def test_the_filler_has_no_rows() -> None:
+    assert _examples()[(0, -1)] == []

@@ -1,0 +1,217 @@
+"""A packed tree row is its separate rows: the same loss of each target, the same gradients.
+
+Covered: every family that derta packs, sliding windows shorter than the rows, SDPA and eager,
+float32 and float64, a LoRA-wrapped model, documents that don't see each other, and negative
+controls that fail the same comparison by far. Left out: the router loss of mixtures of experts
+(Mixtral, Qwen3-MoE). It counts tokens, a shared token is counted once in a tree and twice in
+separate rows, so it can't be equal, and derta doesn't train on it. Experts run eagerly, because
+the default ones raise in float64. Eager attention computes its softmax in float32 whatever the
+model's dtype, so in float64 only Gemma 2, which has no other implementation, is held to it.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from derta.packing import pack, share_prefixes
+from derta.rows import TargetKind, TrainingRow
+from derta.train.forward import install_supervised_forward
+from tests.invariants.comparison import (
+    batch_of,
+    gradient_difference,
+    loss_difference,
+    losses_and_gradients,
+    path_of,
+    separate,
+    together,
+)
+from tests.tiny import PEFT_WARNING, WINDOW, random_groups, tiny_model
+
+LOSS_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-7}
+GRADIENT_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
+PACKED_FAMILIES = [
+    "llama",
+    "llama-tied",
+    "mistral",
+    "mistral-window",
+    "mixtral",
+    "qwen2",
+    "qwen3",
+    "qwen3-window",
+    "qwen3-moe",
+    "qwen3-moe-window",
+    "phi3",
+    "phi3-window",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "cohere",
+    "granite",
+    "starcoder2",
+    "smollm3",
+    "olmo2",
+]
+CASES = [
+    *((family, "sdpa", dtype) for family in PACKED_FAMILIES if family != "gemma2"
+      for dtype in (torch.float32, torch.float64)),
+    *((family, "eager", torch.float32) for family in PACKED_FAMILIES),
+    ("gemma2", "eager", torch.float64),
+]  # fmt: skip
+
+
+def _flat(groups: list[list[TrainingRow]]) -> list[TrainingRow]:
+    return [row for group in groups for row in group]
+
+
+def _with_siblings_that_see_each_other(tree: TrainingRow) -> torch.Tensor:
+    """Shift the end of each subtree that has a sibling behind it, to the end of that sibling."""
+    wrong = list(tree.expires_at)
+    by_start = {}
+    for index, depth in enumerate(tree.position_ids):
+        by_start.setdefault(depth, []).append(index)
+    shifted = 0
+    for starts in by_start.values():
+        for first, second in zip(starts, starts[1:], strict=False):
+            if tree.expires_at[first] == second:  # the next token of this depth follows it
+                wrong[first] = tree.expires_at[second]
+                shifted += 1
+    assert shifted, "the control needs siblings"
+    return torch.tensor([wrong])
+
+
+@pytest.mark.parametrize(("family", "attention", "dtype"), CASES, ids=str)
+def test_a_packed_row_has_the_losses_and_gradients_of_its_rows(
+    family: str, attention: str, dtype: torch.dtype
+) -> None:
+    for seed in (0, 1):
+        model = tiny_model(family, dtype=dtype, attention=attention, seed=seed)
+        install_supervised_forward(model)
+        groups = random_groups(seed)
+        rows = _flat(groups)
+        truth, true_gradients = separate(model, rows)
+        trees = pack(groups, 48)
+        assert len(trees) > 1, "several packed rows, padded together"
+        assert max(len(row) for row in rows) > 2 * WINDOW
+        assert sum(map(len, trees)) < sum(map(len, rows))
+        for layout in (trees, [share_prefixes(rows)]):
+            found, gradients = together(model, layout)
+            assert loss_difference(found, truth) <= LOSS_TOLERANCE[dtype]
+            assert gradient_difference(gradients, true_gradients) <= GRADIENT_TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("family", PACKED_FAMILIES)
+def test_a_wrong_expires_at_or_position_ids_fails_by_a_hundred_times_the_tolerance(
+    family: str, dtype: torch.dtype
+) -> None:
+    model = tiny_model(family, dtype=dtype)
+    install_supervised_forward(model)
+    groups = random_groups(0)
+    truth, true_gradients = separate(model, _flat(groups))
+    tree = share_prefixes(_flat(groups))
+    controls = {
+        "siblings see each other": {"expires_at": _with_siblings_that_see_each_other(tree)},
+        "position ids count on": {"position_ids": torch.arange(len(tree))[None]},
+        "plain causal": {"expires_at": torch.full((1, len(tree)), len(tree))},
+    }
+    for name, wrong in controls.items():
+        found, gradients = together(model, [tree], **wrong)
+        assert loss_difference(found, truth) > 100 * LOSS_TOLERANCE[dtype], name
+        difference = gradient_difference(gradients, true_gradients)
+        assert difference > 100 * GRADIENT_TOLERANCE[dtype], name
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mistral-window"])
+def test_one_subtree_that_ends_a_token_late_is_enough_to_fail(family: str) -> None:
+    model = tiny_model(family)
+    install_supervised_forward(model)
+    rows = _flat(random_groups(0, triples=1, helpful=0))
+    truth, _ = separate(model, rows)
+    tree = share_prefixes(rows)
+    branches = [i for i, end in enumerate(tree.expires_at) if i + 1 < end < len(tree)]
+    assert branches
+    late = list(tree.expires_at)
+    late[branches[-1]] += 1
+    found, _ = together(model, [tree], expires_at=torch.tensor([late]))
+    assert loss_difference(found, truth) > 100 * LOSS_TOLERANCE[torch.float32]
+
+
+@pytest.mark.filterwarnings(PEFT_WARNING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gemma3"])
+def test_the_same_holds_for_a_lora_model(family: str, dtype: torch.dtype) -> None:
+    base = tiny_model(family, dtype=dtype)
+    settings = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
+    torch.manual_seed(1)
+    model = get_peft_model(base, settings, autocast_adapter_dtype=False).eval()
+    install_supervised_forward(model)
+    groups = random_groups(0)
+    truth, true_gradients = separate(model, _flat(groups))
+    assert all("lora" in name for name in true_gradients)
+    found, gradients = together(model, pack(groups, 48))
+    assert loss_difference(found, truth) <= LOSS_TOLERANCE[dtype]
+    assert gradient_difference(gradients, true_gradients) <= GRADIENT_TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", "phi3"])
+def test_gradient_checkpointing_changes_nothing(family: str) -> None:
+    model = tiny_model(family)
+    install_supervised_forward(model)
+    trees = pack(random_groups(0), 48)
+    model.train()
+    plain_losses, plain = together(model, trees)
+    model.activation_checkpointing_enable()
+    losses, gradients = together(model, trees)
+    assert losses == plain_losses
+    assert gradient_difference(gradients, plain) <= 1e-6
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral-window", "gemma2", "gemma3", "qwen3"])
+def test_packed_documents_do_not_see_each_other(family: str) -> None:
+    model = tiny_model(family)
+    install_supervised_forward(model)
+    groups = random_groups(0, triples=0, helpful=3)
+    documents = [
+        # Without their common beginning, so that the documents are trees of their own.
+        TrainingRow(
+            token_ids=(20 + i, *row.token_ids[1:]),
+            position_ids=row.position_ids,
+            expires_at=row.expires_at,
+            target_positions=row.target_positions,
+            target_ids=row.target_ids,
+            target_kinds=row.target_kinds,
+        )
+        for i, (row,) in enumerate(groups)
+    ]
+    tree = share_prefixes(documents)
+    assert len(tree) == sum(map(len, documents))
+    second = len(documents[0])
+    third = second + len(documents[1])
+    tokens = list(tree.token_ids)
+    tokens[second:third] = [60 + i for i in range(third - second)]
+    batch = batch_of([tree], tree=True)
+    (before,), _ = losses_and_gradients(model, [batch], 1.0)
+    (after,), _ = losses_and_gradients(
+        model, [{**batch, "input_ids": torch.tensor([tokens])}], 1.0
+    )
+    own = (batch["target_positions"] >= second) & (batch["target_positions"] < third)
+    assert torch.equal(before[~own], after[~own])
+    assert not torch.isclose(before[own], after[own], rtol=1e-3).any()
+
+
+def test_the_branching_token_carries_both_targets() -> None:
+    (group,) = random_groups(3, triples=1, helpful=0)
+    tree = share_prefixes(group)
+    safe, transitions = group
+    kinds = {TargetKind.SAFE_RESPONSE, TargetKind.REFUSAL_TRANSITION}
+    branching = safe.target_positions[0]
+    path = safe.token_ids[: branching + 1]
+    found = {
+        kind
+        for position, kind in zip(tree.target_positions, tree.target_kinds, strict=True)
+        if path_of(tree, position) == path
+    }
+    assert found == kinds
+    assert len(transitions.target_ids) + len(safe.target_ids) == len(tree.target_ids)

@@ -1,0 +1,184 @@
+"""What `derta show` promises: the row that is trained, every target once, harmful text masked."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from derta.errors import DataError, RecipeError, TokenizerError
+from derta.packing import share_prefixes
+from derta.rows import EncodedHelpful, EncodedTriple, Method, build_helpful_row, build_rows
+from derta.show import Role, lay_out, show
+from derta.train.recipe import Recipe, load_recipe
+
+TEMPLATE = (
+    "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' <end> ' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<assistant> ' }}{% endif %}"
+)
+HARMFUL = "first wicked then evil and last \x1b[31m done"
+SAFE = "Sorry , that would hurt"
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    words = f"Sorry , that would hurt how do I ? {HARMFUL} fine day".split()
+    special = ["<unk>", "<end>", "<user>", "<assistant>"]
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys([*special, *words]))}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>", eos_token="<end>")
+    made.chat_template = TEMPLATE
+    return made
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    triples, helpful = tmp_path / "triples.jsonl", tmp_path / "helpful.jsonl"
+    rows = [
+        {"id": name, "prompt": "how do I ?", "chosen": SAFE, "rejected": HARMFUL}
+        for name in ("a", "b", "c")
+    ]
+    triples.write_text("\n".join(json.dumps(row) for row in rows))
+    helpful.write_text(json.dumps({"prompt": "how ?", "completion": "fine day"}))
+    return load_recipe(
+        "quickstart", [f"data.triples={triples}", f"data.helpful={helpful}", "rows.kept_share=1"]
+    )
+
+
+def printed(recipe: Recipe, tokenizer: Any, *, width: int = 80, **options: Any) -> str:
+    output = io.StringIO()
+    show(Console(file=output, width=width), recipe, tokenizer=tokenizer, **options)
+    return output.getvalue()
+
+
+@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize("prefix_length", [0, 1, 3, 4])
+@pytest.mark.parametrize("safe_ids", [(20, 21, 22), (10, 21, 22), (12, 11, 22)])
+def test_every_target_of_the_row_stands_in_exactly_one_part(
+    method: Method, prefix_length: int, safe_ids: tuple[int, ...]
+) -> None:
+    triple = EncodedTriple((1, 2, 3), safe_ids, (10, 11, 12, 13))
+    rows = build_rows(triple, method, harmful_prefix_length=prefix_length, refusal_id=20)
+    length = {Method.VANILLA: 0, Method.HARMFUL_PREFIX: prefix_length}.get(method, 4)
+    row = share_prefixes(rows)
+    parts = lay_out(row, triple, length)
+    cells = [cell for part in parts for cell in part.cells]
+    assert [cell.token_id for cell in cells] == list(row.token_ids)
+    befores = [part.before for part in parts if part.before is not None]
+    found = Counter(target for cell in [*cells, *befores] for target in cell.targets)
+    assert found == Counter(zip(row.target_ids, row.target_kinds, strict=True))
+
+
+def test_the_branch_to_the_safe_response_stands_after_k_tokens() -> None:
+    triple = EncodedTriple((1, 2, 3), (20, 21, 22), (10, 11, 12, 13))
+    rows = build_rows(triple, Method.DERTA, harmful_prefix_length=2, refusal_id=20)
+    parts = lay_out(share_prefixes(rows), triple, 4)
+    assert [(part.role, part.start, len(part.cells)) for part in parts] == [
+        (Role.PROMPT, 0, 3),
+        (Role.HARMFUL, 0, 2),
+        (Role.SAFE, 2, 2),
+        (Role.HARMFUL, 2, 2),
+    ]
+    assert parts[2].before is not None
+    assert (parts[2].before.token_id, parts[2].before.role) == (11, Role.HARMFUL)
+    assert [target for target, _ in parts[2].before.targets] == [20]
+
+
+def test_a_helpful_response_is_a_part_of_its_own() -> None:
+    example = EncodedHelpful((1, 2), (5, 6, 7))
+    parts = lay_out(share_prefixes([build_helpful_row(example)]), example, 0)
+    assert [part.role for part in parts] == [Role.PROMPT, Role.HELPFUL]
+
+
+def test_harmful_text_is_masked_until_it_is_asked_for(recipe: Recipe, tokenizer: Any) -> None:
+    masked = printed(recipe, tokenizer)
+    for word in ("first", "wicked", "evil", "done"):
+        assert word not in masked
+    assert "▒▒▒▒▒▒" in masked
+    assert "--reveal" in masked
+    revealed = printed(recipe, tokenizer, reveal=True)
+    assert "wicked" in revealed
+    assert "▒" not in revealed
+
+
+def test_tokens_never_drive_the_terminal(recipe: Recipe, tokenizer: Any) -> None:
+    revealed = printed(recipe, tokenizer, reveal=True, full=True)
+    assert "\x1b" not in revealed
+    assert r"\x1b[31m" in revealed
+
+
+def test_without_colour_every_kept_place_shows_the_refusal_word(
+    recipe: Recipe, tokenizer: Any
+) -> None:
+    output = printed(recipe, tokenizer, full=True)
+    assert "\x1b" not in output
+    said = " ".join(line[5:] for line in output.splitlines() if line.startswith("says "))
+    # Every one of the |h| + 1 places, and once as the first token of the safe response.
+    assert said.split().count("Sorry") == len(HARMFUL.split()) + 1 + 1
+    assert f"{len(HARMFUL.split()) + 1} x Sorry" in output
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_no_line_is_wider_than_the_terminal(recipe: Recipe, tokenizer: Any, width: int) -> None:
+    for method in Method:
+        chosen = recipe.model_copy(update={"method": method})
+        lines = printed(chosen, tokenizer, width=width).splitlines()
+        assert max(len(line) for line in lines) <= width
+
+
+def test_the_numbers_are_those_of_the_rows(recipe: Recipe, tokenizer: Any) -> None:
+    output = printed(recipe, tokenizer, epoch=3)
+    drawn = int(output.split("\nk       ")[1].split()[0])
+    question = 4 + 3  # its words, <user>, <end>, <assistant>
+    harmful, safe = len(HARMFUL.split()), len(SAFE.split())
+    plain = (question + harmful) + (question + drawn + safe)
+    shared = plain - question - drawn
+    assert f"{shared} computed for {plain} in separate rows" in output
+    assert f"{safe + 1} of the safe response" in output
+
+
+def test_epoch_and_seed_change_what_is_drawn_and_nothing_else_does(
+    recipe: Recipe, tokenizer: Any
+) -> None:
+    outputs = {printed(recipe, tokenizer, epoch=epoch).split("\n", 1)[1] for epoch in range(8)}
+    assert len(outputs) > 1
+    assert printed(recipe, tokenizer, epoch=1) == printed(recipe, tokenizer, epoch=1)
+
+
+def test_a_helpful_example_is_shown_with_its_own_tokens(recipe: Recipe, tokenizer: Any) -> None:
+    output = printed(recipe, tokenizer, helpful=True)
+    assert "HELPFUL RESPONSE" in output
+    assert "3 of the helpful response" in output
+
+
+def test_a_row_is_found_by_its_id(recipe: Recipe, tokenizer: Any) -> None:
+    assert "triple b, line 2" in printed(recipe, tokenizer, example_id="b")
+    with pytest.raises(DataError, match="a, b, c"):
+        printed(recipe, tokenizer, example_id="z")
+    with pytest.raises(DataError, match="from 0 to 2"):
+        printed(recipe, tokenizer, index=3)
+
+
+def test_an_overlong_row_is_an_error_with_its_line(recipe: Recipe, tokenizer: Any) -> None:
+    rows = recipe.rows.model_copy(update={"max_length": 10, "overlong": "error"})
+    with pytest.raises(DataError, match=r"triples.jsonl:2: the row is"):
+        printed(recipe.model_copy(update={"rows": rows}), tokenizer, index=1)
+
+
+def test_no_helpful_data_is_an_error(recipe: Recipe, tokenizer: Any) -> None:
+    data = recipe.data.model_copy(update={"helpful": None})
+    with pytest.raises(RecipeError, match=r"data\.helpful"):
+        printed(recipe.model_copy(update={"data": data}), tokenizer, helpful=True)
+
+
+def test_a_refusal_word_of_several_tokens_is_an_error(recipe: Recipe, tokenizer: Any) -> None:
+    with pytest.raises(TokenizerError, match="Sorry"):
+        printed(recipe.model_copy(update={"refusal_word": "Sorry ,"}), tokenizer)
