@@ -100,9 +100,7 @@ def test_a_target_that_is_not_differentiated_by_leaves_no_gradient(trained: bool
 
 @pytest.mark.parametrize("trained", [True, False])
 @pytest.mark.parametrize("head", HEADS)
-def test_the_error_is_not_above_the_references_own_rounding_error(
-    head: str, trained: bool
-) -> None:
+def test_the_error_is_not_above_the_references_own_rounding_error(head: str, trained: bool) -> None:
     worst: dict[str, list[float]] = {"chunked": [0.0, 0.0], "reference": [0.0, 0.0]}
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -151,9 +149,7 @@ class _MemoryProbe(TorchDispatchMode):
         self.most_alive = 0
         self._alive: set[StorageWeakRef] = set()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for value in result if isinstance(result, tuple | list) else [result]:
             if isinstance(value, Tensor):

@@ -55,9 +55,7 @@ def _random_groups(generator: random.Random, *, words: int = 4) -> list[list[Tra
             continue
         triple = EncodedTriple(ids(1, 6), ids(1, 9), ids(0, 12))
         k = generator.randint(0, len(triple.harmful_ids))
-        groups.append(
-            build_rows(triple, Method.DERTA, harmful_prefix_length=k, refusal_id=SORRY)
-        )
+        groups.append(build_rows(triple, Method.DERTA, harmful_prefix_length=k, refusal_id=SORRY))
     return groups
 
 

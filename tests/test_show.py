@@ -13,17 +13,28 @@ from rich.console import Console
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from derta.data.encode import ChatEncoder, find_refusal_id
+from derta.data.epoch import RowSettings, TrainingExamples
 from derta.errors import DataError, RecipeError, TokenizerError
-from derta.packing import share_prefixes
-from derta.rows import EncodedHelpful, EncodedTriple, Method, build_helpful_row, build_rows
+from derta.packing import share_prefixes, shared_length
+from derta.rows import (
+    EncodedHelpful,
+    EncodedTriple,
+    Method,
+    TargetKind,
+    build_helpful_row,
+    build_rows,
+)
 from derta.show import Role, lay_out, show
 from derta.train.recipe import Recipe, load_recipe
+from derta.train.source import load_training_data
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' <end> ' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<assistant> ' }}{% endif %}"
 )
 HARMFUL = "first wicked then evil and last \x1b[31m done"
+ROWS = ("rows.kept_share=1", "rows.prefixes_per_triple=1", "rows.max_harmful_length=null")
 SAFE = "Sorry , that would hurt"
 
 
@@ -48,9 +59,7 @@ def recipe(tmp_path: Path) -> Recipe:
     ]
     triples.write_text("\n".join(json.dumps(row) for row in rows))
     helpful.write_text(json.dumps({"prompt": "how ?", "completion": "fine day"}))
-    return load_recipe(
-        "quickstart", [f"data.triples={triples}", f"data.helpful={helpful}", "rows.kept_share=1"]
-    )
+    return load_recipe("quickstart", [f"data.triples={triples}", f"data.helpful={helpful}", *ROWS])
 
 
 def printed(recipe: Recipe, tokenizer: Any, *, width: int = 80, **options: Any) -> str:
@@ -143,6 +152,47 @@ def test_the_numbers_are_those_of_the_rows(recipe: Recipe, tokenizer: Any) -> No
     shared = plain - question - drawn
     assert f"{shared} computed for {plain} in separate rows" in output
     assert f"{safe + 1} of the safe response" in output
+
+
+@pytest.mark.parametrize("method", list(Method))
+@pytest.mark.parametrize("index", [0, 2])
+def test_what_is_shown_is_what_training_reads(
+    recipe: Recipe, tokenizer: Any, method: Method, index: int
+) -> None:
+    changed = {"prefixes_per_triple": 3, "max_harmful_length": 6, "kept_share": 0.5}
+    rows = recipe.rows.model_copy(update=changed)
+    recipe = recipe.model_copy(update={"rows": rows, "method": method})
+    encoder = ChatEncoder(tokenizer)
+    settings = RowSettings(
+        method=method,
+        refusal_id=find_refusal_id(encoder),
+        seed=recipe.seed,
+        kept_share=rows.kept_share,
+        share_without_prefix=rows.share_without_prefix,
+        prefixes_per_triple=rows.prefixes_per_triple,
+    )
+    trained = TrainingExamples(load_training_data(recipe, encoder).examples, settings)
+    kinds = [kind for row in trained.rows(1, index) for kind in row.target_kinds]
+    output = printed(recipe, tokenizer, epoch=1, index=index, full=True)
+    assert f"{shared_length(trained.rows(1, index))} computed" in output
+    for kind, words in (
+        (TargetKind.REFUSAL_TRANSITION, "x Sorry"),
+        (TargetKind.SAFE_RESPONSE, "of the safe response"),
+    ):
+        assert (f"{kinds.count(kind)} {words}" in output) == (kind in kinds)
+
+
+def test_several_prefixes_are_several_branches(recipe: Recipe, tokenizer: Any) -> None:
+    rows = recipe.rows.model_copy(update={"prefixes_per_triple": 8})
+    output = printed(recipe.model_copy(update={"rows": rows}), tokenizer, full=True)
+    drawn = output.split("\nk       ")[1].split(" of ")[0].split(", ")
+    assert len(drawn) == 8
+    assert output.count("SAFE RESPONSE r, right after") == len(set(drawn)) > 1
+    places = [line.split(",")[1].split() for line in output.splitlines() if "SAFE RESP" in line]
+    starts = [0 if words[-1] == "q" else int(words[3]) for words in places]
+    assert starts == sorted({int(k) for k in drawn})
+    repeated = [k for k in set(drawn) if drawn.count(k) > 1]
+    assert output.count("counted") == len(repeated)
 
 
 def test_epoch_and_seed_change_what_is_drawn_and_nothing_else_does(

@@ -184,9 +184,7 @@ def training_examples(
 ) -> TrainingExamples:
     """Make a small data set of random examples."""
     chosen = {"refusal_id": REFUSAL_ID, "seed": 11, **settings}
-    return TrainingExamples(
-        random_examples(triples, helpful), RowSettings(method=method, **chosen)
-    )
+    return TrainingExamples(random_examples(triples, helpful), RowSettings(method=method, **chosen))
 
 
 def random_groups(seed: int = 0, *, triples: int = 3, helpful: int = 2) -> list[list[TrainingRow]]:

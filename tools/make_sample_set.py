@@ -33,7 +33,7 @@ REFUSES = re.compile(
 
 def read_questions() -> list[dict[str, Any]]:
     questions = []
-    for source in ("harmful", "ordinary", "lookalike"):
+    for source in ("harmful", "ordinary", "lookalike", "pairs"):
         lines = (SAMPLE / "sources" / f"{source}.jsonl").read_text(encoding="utf-8").splitlines()
         questions += [{**json.loads(line), "source": source} for line in lines]
     return questions
@@ -54,7 +54,9 @@ def answer(questions: list[dict[str, Any]], cache: Path) -> dict[str, dict[str, 
     tokenizer.padding_side = "left"
     encoder = ChatEncoder(tokenizer)
     model = load_model(DEFAULT_MODEL).eval()
-    encoded = {q["prompt"]: encoder.prompt_ids(Conversation.from_text(q["prompt"])) for q in missing}
+    encoded = {
+        q["prompt"]: encoder.prompt_ids(Conversation.from_text(q["prompt"])) for q in missing
+    }
     missing.sort(key=lambda question: len(encoded[question["prompt"]]))
     with cache.open("a", encoding="utf-8") as file:
         for start in range(0, len(missing), BATCH):
@@ -118,7 +120,7 @@ def select(
             rows.append(
                 {
                     **common,
-                    "category": "look-alike" if question["source"] == "lookalike" else "ordinary",
+                    "category": "ordinary" if question["source"] == "ordinary" else "look-alike",
                     "prompt": question["prompt"],
                     "completion": response,
                     "finished": got["finished"],

@@ -53,7 +53,7 @@ def _as_wanted(allowed: Tensor, implementation: str, dtype: torch.dtype) -> Tens
 
 
 def tree_mask(
-    config: Any,  # noqa: ANN401  (every family has a configuration class of its own)
+    config: Any,
     expires_at: Tensor,
     position_ids: Tensor,
     dtype: torch.dtype,
@@ -88,7 +88,7 @@ _MASK_FOR_EACH_KIND = {"qwen2", "qwen3", "gemma2", "gemma3_text"}
 _ONE_SLIDING_MASK = {"mistral", "mixtral", "phi3", "starcoder2", "qwen3_moe"}
 
 
-def reason_trees_are_unsupported(config: Any) -> str | None:  # noqa: ANN401
+def reason_trees_are_unsupported(config: Any) -> str | None:
     """Say why this model can't train on tree-shaped rows, or None if nothing speaks against it.
 
     A None is not a proof: the trainer still compares one batch packed and plain at start.

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["OutputHead", "reference_cross_entropy", "supervised_cross_entropy"]
+__all__ = ["OutputHead", "configured_head", "reference_cross_entropy", "supervised_cross_entropy"]
 
 DEFAULT_CHUNK = 128
 """Targets projected to the vocabulary at a time: 128 x 49,152 float32 logits are 25 MB, small
-enough for glibc to reuse (`derta.train.memory`)."""
+enough for glibc to reuse (`derta.memory`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,26 @@ class OutputHead:
         return logits
 
 
+def configured_head(causal_model: Any) -> OutputHead:
+    """Read the output matrix, its bias, and scale and soft cap as the configuration has them.
+
+    Whether the model's forward does no more than that is for the caller to check.
+    """
+    config = causal_model.config.get_text_config()
+    layer = causal_model.get_output_embeddings()
+    scale = 1.0
+    if getattr(config, "logit_scale", None) is not None:
+        scale = float(config.logit_scale)
+    elif getattr(config, "logits_scaling", None) is not None:
+        scale = 1.0 / float(config.logits_scaling)
+    return OutputHead(
+        weight=layer.weight,
+        bias=getattr(layer, "bias", None),
+        scale=scale,
+        softcap=getattr(config, "final_logit_softcapping", None),
+    )
+
+
 def reference_cross_entropy(hidden: Tensor, head: OutputHead, target_ids: Tensor) -> Tensor:
     """Compute -log P(target) for each target, (S,), the plain way: all the logits at once."""
     return torch.nn.functional.cross_entropy(head.logits(hidden), target_ids, reduction="none")
@@ -59,7 +79,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any,  # noqa: ANN401  (torch's own type for this argument is Any)
+        ctx: Any,
         hidden: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -94,7 +114,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return torch.cat(losses), tracked_log_probabilities
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:  # noqa: ANN401
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
         grad_losses = gradients[0]
         if ctx.early:
             (per_target,) = ctx.saved_tensors

@@ -195,7 +195,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
     }
 
 
-def _loader(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:  # noqa: ANN401
+def _loader(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
     return lambda: function(*arguments)
 
 
@@ -203,7 +203,7 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _as_dict(summary: Any) -> dict[str, Any]:  # noqa: ANN401
+def _as_dict(summary: Any) -> dict[str, Any]:
     import dataclasses
 
     return dataclasses.asdict(summary)

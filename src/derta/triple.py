@@ -20,7 +20,6 @@ class Message:
     content: str
 
 
-
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """Everything the model is given before it responds: one user message, or several turns."""

@@ -150,6 +150,7 @@ def test_loading_keeps_the_good_rows_and_the_problems_of_the_others(tmp_path: Pa
         (b"\xef\xbb\xbf \n\n", "no rows"),
         (json.dumps(GOOD).encode("utf-16"), "UTF-16"),
         (json.dumps([GOOD], indent=1).encode(), "not JSONL"),
+        (json.dumps(GOOD, indent=1).encode(), "not JSONL"),
     ],
 )
 def test_a_file_that_is_no_jsonl_at_all_is_one_problem(

@@ -22,9 +22,7 @@ Key = tuple[tuple[int, ...], int, TargetKind]
 def path_of(row: TrainingRow, index: int) -> tuple[int, ...]:
     """List the tokens that `index` may attend to by the definition, itself included."""
     return tuple(
-        token
-        for key, token in enumerate(row.token_ids)
-        if key <= index < row.expires_at[key]
+        token for key, token in enumerate(row.token_ids) if key <= index < row.expires_at[key]
     )
 
 
@@ -55,9 +53,7 @@ def batch_of(rows: Sequence[TrainingRow], *, tree: bool) -> dict[str, Tensor]:
         masks = [[1] * len(row) + [0] * n for row, n in zip(rows, pad, strict=True)]
         return {**batch, "attention_mask": torch.tensor(masks)}
     positions = [[*row.position_ids, *[0] * n] for row, n in zip(rows, pad, strict=True)]
-    ends = [
-        [*row.expires_at, *range(len(row) + 1, width + 1)] for row in rows
-    ]
+    ends = [[*row.expires_at, *range(len(row) + 1, width + 1)] for row in rows]
     return {
         **batch,
         "position_ids": torch.tensor(positions),

@@ -11,6 +11,8 @@ model's dtype, so in float64 only Gemma 2, which has no other implementation, is
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -73,7 +75,7 @@ def _with_siblings_that_see_each_other(tree: TrainingRow) -> torch.Tensor:
         by_start.setdefault(depth, []).append(index)
     shifted = 0
     for starts in by_start.values():
-        for first, second in zip(starts, starts[1:], strict=False):
+        for first, second in pairwise(starts):
             if tree.expires_at[first] == second:  # the next token of this depth follows it
                 wrong[first] = tree.expires_at[second]
                 shifted += 1
@@ -193,9 +195,7 @@ def test_packed_documents_do_not_see_each_other(family: str) -> None:
     tokens[second:third] = [60 + i for i in range(third - second)]
     batch = batch_of([tree], tree=True)
     (before,), _ = losses_and_gradients(model, [batch], 1.0)
-    (after,), _ = losses_and_gradients(
-        model, [{**batch, "input_ids": torch.tensor([tokens])}], 1.0
-    )
+    (after,), _ = losses_and_gradients(model, [{**batch, "input_ids": torch.tensor([tokens])}], 1.0)
     own = (batch["target_positions"] >= second) & (batch["target_positions"] < third)
     assert torch.equal(before[~own], after[~own])
     assert not torch.isclose(before[own], after[own], rtol=1e-3).any()

@@ -76,9 +76,7 @@ def test_a_row_has_the_loss_and_gradients_of_the_stock_model_with_labels(family:
         count = sum(label != IGNORED for label in labels)
         assert len(row.target_ids) == count
         model.zero_grad(set_to_none=True)
-        output = model(
-            **batch_of([row], tree=False), denominator=count, refusal_id=REFUSAL_ID
-        )
+        output = model(**batch_of([row], tree=False), denominator=count, refusal_id=REFUSAL_ID)
         output.loss.backward()
         # Stock models compute their logits' loss in float32 whatever their dtype.
         assert output.loss.item() == pytest.approx(loss, rel=1e-6), name
@@ -96,9 +94,7 @@ def test_rows_padded_together_have_the_losses_of_rows_alone(family: str) -> None
     assert len({len(row) for row in rows}) > 1
 
     def losses(chosen: list[Any]) -> torch.Tensor:
-        output = model(
-            **batch_of(chosen, tree=False), denominator=1.0, refusal_id=REFUSAL_ID
-        )
+        output = model(**batch_of(chosen, tree=False), denominator=1.0, refusal_id=REFUSAL_ID)
         return output.target_losses
 
     alone = torch.cat([losses([row]) for row in rows])

@@ -151,7 +151,7 @@ def test_a_saved_adapter_is_loaded_by_plain_peft(tmp_path: Path) -> None:
 
 def test_an_unknown_output_head_is_refused_with_the_families_that_are_known() -> None:
     config = GPT2Config(vocab_size=50, n_embd=8, n_layer=1, n_head=1, bos_token_id=0)
-    with pytest.raises(ModelError, match="'gpt2' is not known.*gemma2.*llama"):
+    with pytest.raises(ModelError, match=r"'gpt2' is not known.*gemma2.*llama"):
         install_supervised_forward(GPT2LMHeadModel(config))
 
 

@@ -139,7 +139,9 @@ def test_a_dumped_recipe_is_read_back_as_the_same(tmp_path: Path) -> None:
 
 
 def test_bad_yaml_names_the_line(tmp_path: Path) -> None:
-    assert "my.yaml:3: bad YAML" in message_of(write(tmp_path, "model: a\nrows:\n  pack: {a: b}}\n"))
+    assert "my.yaml:3: bad YAML" in message_of(
+        write(tmp_path, "model: a\nrows:\n  pack: {a: b}}\n")
+    )
 
 
 def test_a_key_given_twice_is_an_error(tmp_path: Path) -> None:

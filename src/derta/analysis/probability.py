@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from derta.data.encode import ChatEncoder
 from derta.errors import ModelError
-from derta.loss import OutputHead, supervised_cross_entropy
+from derta.loss import configured_head, supervised_cross_entropy
 from derta.triple import Conversation
 
 __all__ = ["ResponseMeasure", "measure_responses"]
@@ -140,7 +140,7 @@ def _measure(
     )
     targets = torch.tensor([token for row in batch for token in row.targets], device=device)
     losses, refusal = supervised_cross_entropy(
-        hidden, _output_head(inner), targets, tracked_id=refusal_id
+        hidden, configured_head(inner), targets, tracked_id=refusal_id
     )
     all_losses = losses.double().cpu().numpy()
     all_refusal = refusal.double().exp().cpu().numpy()
@@ -155,29 +155,13 @@ def _measure(
     return measures
 
 
-def _output_head(inner: Any) -> OutputHead:
-    config = inner.config.get_text_config()
-    layer = inner.get_output_embeddings()
-    scale = 1.0
-    if getattr(config, "logit_scale", None) is not None:
-        scale = float(config.logit_scale)
-    elif getattr(config, "logits_scaling", None) is not None:
-        scale = 1.0 / float(config.logits_scaling)
-    return OutputHead(
-        weight=layer.weight,
-        bias=getattr(layer, "bias", None),
-        scale=scale,
-        softcap=getattr(config, "final_logit_softcapping", None),
-    )
-
-
 def _check_head(inner: Any, row: _Row) -> None:
     """Compare our logits with the model's own on one short row: a wrong head is silent."""
     device = inner.get_input_embeddings().weight.device
     ids = torch.tensor([row.input_ids], device=device)
     own = inner(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].float()
     hidden = inner.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0, -1:]
-    ours = _output_head(inner).logits(hidden)[0].float()
+    ours = configured_head(inner).logits(hidden)[0].float()
     tolerance = 1e-3 if hidden.dtype in (torch.float32, torch.float64) else 0.1
     if not torch.allclose(own, ours, rtol=tolerance, atol=tolerance * float(own.std())):
         raise ModelError(

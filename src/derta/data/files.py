@@ -132,7 +132,9 @@ _Parser = Callable[[Mapping[str, Any], list[_Rejected]], Row | None]
 
 def _load(path: str | Path, own_columns: tuple[str, ...], parse: _Parser[Row]) -> Loaded[Row]:
     loaded: Loaded[Row] = Loaded(str(path))
-    for number, line in enumerate(_read_bytes(path).split(b"\n"), start=1):
+    lines = _read_bytes(path).split(b"\n")
+    _refuse_one_document(loaded.path, lines)
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         found: list[_Rejected] = []
@@ -176,13 +178,16 @@ def _read_bytes(path: str | Path) -> bytes:
             "this is not UTF-8 text; it may be UTF-16, Parquet or compressed",
             "Save it as UTF-8 JSONL: one JSON object a line",
         )
-    first_line = data.lstrip().split(b"\n", 1)[0].strip()
-    if first_line in (b"[", b"{"):
-        raise unusable(
-            "this is one JSON document over several lines, not JSONL",
-            "Write one JSON object a line, without a list around them and commas between them",
-        )
     return data
+
+
+def _refuse_one_document(path: str, lines: list[bytes]) -> None:
+    """Say it once, not for every line, if the file is one indented JSON document."""
+    first, second = [*[line.strip() for line in lines if line.strip()][:2], b""][:2]
+    if first in (b"[", b"{") and not (second.startswith(b"{") and second.endswith(b"}")):
+        problem = "this is one JSON document over several lines, not JSONL"
+        remedy = "Write one JSON object a line, without a list around them and commas between them"
+        raise DataError([InputProblem(path, problem, remedy)])
 
 
 def _parse_line(line: bytes) -> dict[str, Any]:

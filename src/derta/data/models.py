@@ -71,8 +71,9 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
         )
         # The weights are plain tensors by now; only the labels of the file format are left,
         # and save_pretrained refuses a model that carries them.
-        model.hf_quantizer = None
-        model.is_quantized = False
+        plain: Any = model
+        plain.hf_quantizer = None
+        plain.is_quantized = False
         del model.config.quantization_config
         model.config._name_or_path = DEFAULT_MODEL
         model.save_pretrained(folder)
@@ -84,7 +85,7 @@ def model_path(name: str) -> str:
     return str(default_model_folder()) if name == DEFAULT_MODEL else name
 
 
-def load_tokenizer(name: str) -> Any:  # noqa: ANN401  (transformers has no common public type)
+def load_tokenizer(name: str) -> Any:
     """Load a tokenizer by model name.
 
     Raises:
@@ -97,7 +98,7 @@ def load_tokenizer(name: str) -> Any:  # noqa: ANN401  (transformers has no comm
         return AutoTokenizer.from_pretrained(path)
 
 
-def load_model(name: str, *, attention: str = "sdpa") -> Any:  # noqa: ANN401
+def load_model(name: str, *, attention: str = "sdpa") -> Any:
     """Load a causal language model or a LoRA adapter's folder: float32 on the CPU, else bf16.
 
     Raises:

@@ -30,6 +30,7 @@ from derta.data.models import load_tokenizer
 from derta.data.sample import (
     SampleHelpful,
     SampleTriple,
+    Split,
     sample_file,
     sample_helpful,
     sample_triples,
@@ -37,6 +38,7 @@ from derta.data.sample import (
 from derta.errors import DertaError
 from derta.evaluate.run import RefusalSamples, evaluate_refusals
 from derta.files import write_atomically
+from derta.memory import keep_freed_memory
 
 __all__ = ["Measurement", "TestSet", "measure"]
 
@@ -54,7 +56,7 @@ class TestSet:
     fingerprint: str
 
     @classmethod
-    def sample(cls, split: str, limit: int | None = None) -> TestSet:
+    def sample(cls, split: Split, limit: int | None = None) -> TestSet:
         """Take a split of the sample set, at most `limit` questions of each kind."""
         triples = sample_triples(split)[:limit]
         helpful = [
@@ -121,6 +123,7 @@ def measure(
     tokenizer = load_tokenizer(tokenizer_name)
     encoder = ChatEncoder(tokenizer)
     refusal_id = find_refusal_id(encoder, refusal_word)
+    keep_freed_memory()
     model = load()
     started = time.monotonic()
     harmful = [(row.triple.prompt, row.triple.harmful_response) for row in test.triples]
@@ -175,7 +178,7 @@ def _keep(folder: Path, key: str, measurement: Measurement) -> None:
         for index, array in enumerate(getattr(measurement, name))
     }
     temporary = folder / "probabilities.partial.npz"
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]  # numpy's stub
+    np.savez_compressed(temporary, **arrays)
     temporary.replace(folder / "probabilities.npz")
     state = {"fingerprint": key, "seconds": measurement.seconds}
     write_atomically(folder / "measurement.json", json.dumps(state) + "\n")
@@ -194,7 +197,7 @@ def _kept(folder: Path, key: str) -> Measurement | None:
             }
     except (OSError, ValueError, KeyError, DertaError):
         return None
-    return Measurement(records, *(by_name[name] for name in _ARRAYS), seconds=state["seconds"])
+    return Measurement(records=records, seconds=state["seconds"], **by_name)
 
 
 def _count(names: list[str], prefix: str) -> int:

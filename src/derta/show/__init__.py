@@ -20,7 +20,7 @@ from derta.data.models import load_tokenizer
 from derta.data.sample import SampleTriple, sample_helpful, sample_triples
 from derta.errors import DataError, InputProblem, RecipeError
 from derta.packing import share_prefixes
-from derta.rows import EncodedHelpful, EncodedTriple, Method, TrainingRow
+from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, TrainingRow
 from derta.show.layout import Cell, Part, Role, lay_out
 from derta.show.printer import Printer
 from derta.train.recipe import Recipe
@@ -71,11 +71,12 @@ def show(
         seed=recipe.seed,
         kept_share=recipe.rows.kept_share,
         share_without_prefix=recipe.rows.share_without_prefix,
+        prefixes_per_triple=recipe.rows.prefixes_per_triple,
     )
     # The draws depend on the example's place, so the one example is put at its place.
     rows = TrainingExamples([encoded] * (index + 1), settings).rows(epoch, index)
-    prefix_length = _harmful_prefix_length(rows, encoded, recipe.method)
-    harmful_length = prefix_length or 0
+    prefix_lengths = _harmful_prefix_lengths(rows, encoded, recipe.method)
+    harmful_length = max(prefix_lengths, default=0)
     if isinstance(encoded, EncodedTriple) and recipe.method in (Method.RTO, Method.DERTA):
         harmful_length = len(encoded.harmful_ids)
     printer = Printer(
@@ -86,9 +87,15 @@ def show(
         full=full,
     )
     printer.title(chosen.name, "helpful" if helpful else recipe.method, epoch)
-    for part in lay_out(share_prefixes(rows), encoded, harmful_length):
-        printer.part(part, prefix_length)
-    printer.numbers(rows, encoded, prefix_length)
+    parts = lay_out(share_prefixes(rows), encoded, harmful_length)
+    # For readers, a branch stands where it leaves h, whichever row was laid out first.
+    for part in sorted(parts, key=_place):
+        printer.part(part)
+    printer.numbers(rows, encoded, prefix_lengths)
+
+
+def _place(part: Part) -> tuple[bool, int, bool]:
+    return part.role is not Role.PROMPT, part.start, part.role is Role.HARMFUL
 
 
 # --- which example ---------------------------------------------------------------------------
@@ -138,27 +145,33 @@ def _encode(
     encoder: ChatEncoder, chosen: _Chosen, recipe: Recipe, source: str
 ) -> EncodedTriple | EncodedHelpful:
     """Encode the row as training does (`derta.train.source`)."""
-    max_length, longest = recipe.rows.max_length, recipe.rows.max_response_length
-    cut = max_length if recipe.rows.overlong == "truncate" else None
+    rows = recipe.rows
+    cut = rows.max_length if rows.overlong == "truncate" else None
     encoded: EncodedTriple | EncodedHelpful
     if isinstance(chosen.row, HelpfulExample):
         helpful = encoder.helpful(chosen.row, cut, finished=chosen.finished)
-        encoded = EncodedHelpful(helpful.prompt_ids, helpful.response_ids[:longest])
-        length = len(encoded.prompt_ids) + len(encoded.response_ids)
+        response = helpful.response_ids[: rows.max_helpful_length]
+        encoded = EncodedHelpful(helpful.prompt_ids, response)
+        length = len(helpful.prompt_ids) + len(response)
     else:
         triple = encoder.triple(chosen.row, cut)
-        encoded = EncodedTriple(triple.prompt_ids, triple.safe_ids, triple.harmful_ids[:longest])
-        length = len(encoded.prompt_ids) + len(encoded.safe_ids) + len(encoded.harmful_ids)
-    problems = overlong_problems(source, [(chosen.line or chosen.index + 1, length)], max_length)
+        harmful = triple.harmful_ids[: rows.max_harmful_length]
+        encoded = EncodedTriple(triple.prompt_ids, triple.safe_ids, harmful)
+        length = len(triple.prompt_ids) + len(triple.safe_ids) + len(harmful)
+    line = chosen.index + 1 if chosen.line is None else chosen.line
+    problems = overlong_problems(source, [(line, length)], rows.max_length)
     if problems:
         raise DataError(problems)
     return encoded
 
 
-def _harmful_prefix_length(
+def _harmful_prefix_lengths(
     rows: Sequence[TrainingRow], example: EncodedTriple | EncodedHelpful, method: Method
-) -> int | None:
-    """Return the k that was drawn, None if the method has none."""
+) -> list[int]:
+    """Return the k that were drawn, none if the method has none."""
     if isinstance(example, EncodedHelpful) or method not in (Method.HARMFUL_PREFIX, Method.DERTA):
-        return None
-    return len(rows[0]) - len(example.prompt_ids) - (len(example.safe_ids) - 1)
+        return []
+    without_prefix = len(example.prompt_ids) + len(example.safe_ids) - 1
+    return [
+        len(row) - without_prefix for row in rows if TargetKind.SAFE_RESPONSE in row.target_kinds
+    ]

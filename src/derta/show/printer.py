@@ -60,6 +60,7 @@ class Printer:
         self.refusal_word = refusal_word
         self.reveal = reveal
         self.full = full
+        self._safe_was_shown = False
 
     def title(self, name: str, method: Method | str, epoch: int) -> None:
         """Print what is shown and how it is read."""
@@ -73,7 +74,7 @@ class Printer:
             (f" the target under it: what to say next ({_NOTHING} = none here)", ""),
         )
 
-    def part(self, part: Part, harmful_prefix_length: int | None) -> None:
+    def part(self, part: Part) -> None:
         """Print one part of the row; the prompt as text, all others token by token."""
         self.console.print()
         style = _ROLE_STYLES[part.role]
@@ -83,25 +84,29 @@ class Printer:
             text = self.decode([cell.token_id for cell in part.cells])
             self.console.print(Text(_one_line(text), style), soft_wrap=False)
             return
-        heading = self._heading(part, harmful_prefix_length)
-        self._line((heading, f"bold {style}"))
+        self._line((self._heading(part), f"bold {style}"))
         cells = part.cells if part.before is None else (part.before, *part.cells)
         lines = list(self._lines(cells))
-        hidden = [] if self.full else lines[_LINES_SHOWN - 1 : -1]
-        if len(lines) <= _LINES_SHOWN:
-            hidden = []
-        for line in lines:
-            if any(line is other for other in hidden):
-                if line is hidden[0]:
-                    self._elision([cell for other in hidden for cell in other])
-                continue
+        first, last = _LINES_SHOWN - 1, 1
+        if part.role is Role.SAFE:
+            if self._safe_was_shown:  # the same tokens again, after another k
+                first, last = 1, 0
+            self._safe_was_shown = True
+        if self.full or len(lines) <= first + last:
+            first, last = len(lines), 0
+        for line in lines[:first]:
+            self._columns(line)
+        end = len(lines) - last
+        if first < end:
+            self._elision([cell for line in lines[first:end] for cell in line])
+        for line in lines[max(first, end) :]:
             self._columns(line)
 
     def numbers(
         self,
         rows: Sequence[TrainingRow],
         example: EncodedTriple | EncodedHelpful,
-        harmful_prefix_length: int | None,
+        harmful_prefix_lengths: Sequence[int],
     ) -> None:
         """Print how many tokens are computed, and how many targets of each kind there are."""
         shared, plain = shared_length(rows), sum(len(row) for row in rows)
@@ -119,28 +124,23 @@ class Printer:
         if TargetKind.HELPFUL in kinds:
             said.append(f"{kinds.count(TargetKind.HELPFUL)} of the helpful response")
         self._line(("targets ", "bold"), (", ".join(said), ""))
-        if harmful_prefix_length is not None and isinstance(example, EncodedTriple):
-            self._line(
-                ("k       ", "bold"),
-                (
-                    f"{harmful_prefix_length} of {len(example.harmful_ids)} tokens of h, "
-                    "drawn anew every epoch",
-                    "",
-                ),
-            )
+        if isinstance(example, EncodedTriple) and harmful_prefix_lengths:
+            drawn = ", ".join(str(length) for length in sorted(harmful_prefix_lengths))
+            of = f"of {len(example.harmful_ids)} tokens of h, drawn anew every epoch"
+            self._line(("k       ", "bold"), (f"{drawn} {of}", ""))
 
     # --- lines -------------------------------------------------------------------------------
 
-    def _heading(self, part: Part, harmful_prefix_length: int | None) -> str:
+    def _heading(self, part: Part) -> str:
         end = part.start + len(part.cells)
         word = visible(self.refusal_word)
         if part.role is Role.HELPFUL:
             return f"HELPFUL RESPONSE, {len(part.cells) + 1} tokens, target: its own next token"
         if part.role is Role.SAFE:
-            if harmful_prefix_length is None:
-                return "SAFE RESPONSE r, target: its own next token"
             after = f"token {part.start} of h" if part.start else "q"
-            return f"SAFE RESPONSE r, right after {after}, target: its own next token"
+            times = len(part.before.targets) if part.before else 1
+            counted = f", counted {times} times" if times > 1 else ""
+            return f"SAFE RESPONSE r, right after {after}, target: its own next token{counted}"
         where = f"{part.start + 1} to {end}"
         goes_on = " goes on without r" if part.start else ""
         taught = any(

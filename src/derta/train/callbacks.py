@@ -22,7 +22,7 @@ class ReportProgress(TrainerCallback):
         args: TrainingArguments,  # noqa: ARG002
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ANN401, ARG002
+        **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Report where training begins: not at 0 when it continues."""
         self.progress(state.global_step, state.max_steps)
@@ -32,7 +32,7 @@ class ReportProgress(TrainerCallback):
         args: TrainingArguments,  # noqa: ARG002
         state: TrainerState,
         control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ANN401, ARG002
+        **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Report a finished step."""
         self.progress(state.global_step, state.max_steps)

@@ -21,7 +21,7 @@ from transformers.utils.generic import ModelOutput
 
 from derta.attention import tree_mask
 from derta.errors import ModelError
-from derta.loss import OutputHead, supervised_cross_entropy
+from derta.loss import OutputHead, configured_head, supervised_cross_entropy
 
 __all__ = ["SupervisedOutput", "install_supervised_forward", "output_head"]
 
@@ -45,7 +45,7 @@ _PLAIN_HEADS = {
 """Families whose logits are the output matrix plus what the configuration says, nothing else."""
 
 
-def output_head(causal_model: Any) -> OutputHead:  # noqa: ANN401
+def output_head(causal_model: Any) -> OutputHead:
     """Read the output matrix, its bias, scale and soft cap from a causal language model.
 
     Raises:
@@ -65,20 +65,10 @@ def output_head(causal_model: Any) -> OutputHead:  # noqa: ANN401
             "target_modules (or train it whole with modules_to_save), and don't use "
             "trainable_token_indices on a model that ties its output matrix to its embedding"
         )
-    scale = 1.0
-    if getattr(config, "logit_scale", None) is not None:
-        scale = float(config.logit_scale)
-    elif getattr(config, "logits_scaling", None) is not None:
-        scale = 1.0 / float(config.logits_scaling)
-    return OutputHead(
-        weight=layer.weight,
-        bias=getattr(layer, "bias", None),
-        scale=scale,
-        softcap=getattr(config, "final_logit_softcapping", None),
-    )
+    return configured_head(causal_model)
 
 
-def _innermost(model: nn.Module) -> Any:  # noqa: ANN401
+def _innermost(model: nn.Module) -> Any:
     """Find the causal language model below a PEFT wrapper."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     if not hasattr(inner, "get_decoder") or inner.get_output_embeddings() is None:
@@ -101,12 +91,12 @@ def install_supervised_forward(model: nn.Module) -> None:
     bound_forward = vars(causal_model).get("forward")
 
     def forward(
-        self: Any,  # noqa: ANN401
+        self: Any,
         input_ids: Tensor | None = None,
-        *args: Any,  # noqa: ANN401
+        *args: Any,
         target_positions: Tensor | None = None,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> Any:  # noqa: ANN401
+        **kwargs: Any,
+    ) -> Any:
         if target_positions is None:
             if bound_forward is not None:
                 return bound_forward(input_ids, *args, **kwargs)
@@ -121,7 +111,7 @@ def install_supervised_forward(model: nn.Module) -> None:
 
 
 def _supervised(
-    causal_model: Any,  # noqa: ANN401
+    causal_model: Any,
     input_ids: Tensor,
     target_positions: Tensor,
     *,
@@ -132,7 +122,7 @@ def _supervised(
     position_ids: Tensor | None = None,
     expires_at: Tensor | None = None,
     attention_mask: Tensor | None = None,
-    **_: Any,  # noqa: ANN401  (PEFT and accelerate may add arguments of their own)
+    **_: Any,
 ) -> SupervisedOutput:
     """Compute the loss of a batch.
 
@@ -149,7 +139,7 @@ def _supervised(
         attention_mask: (B, T), 1 at tokens; for plain rows.
     """
     decoder = causal_model.get_decoder()
-    if expires_at is not None:
+    if expires_at is not None and position_ids is not None:
         config = causal_model.config.get_text_config()
         dtype = causal_model.get_input_embeddings().weight.dtype
         if torch.is_autocast_enabled(input_ids.device.type):

@@ -47,6 +47,10 @@ _Text = Annotated[str, Field(min_length=1, pattern=r"\S", description="a text")]
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number, 0 or more")]
 _Count = Annotated[int | None, Field(ge=0, description="a number of rows, or null for all of them")]
 
+_Length = Annotated[
+    int | None, Field(ge=1, description="a number of tokens, 1 or more, or null for no limit")
+]
+
 
 class _Section(BaseModel):
     # Strict: the text "0.2" is not a number, true is not 1.
@@ -102,14 +106,10 @@ class RowsRecipe(_Section):
     """How many harmful prefixes are drawn for a triple in an epoch."""
     max_length: Annotated[int, Field(ge=8, description="a number of tokens, 8 or more")] = 1024
     """Tokens of prompt and responses together."""
-    max_response_length: Annotated[
-        int | None, Field(ge=1, description="a number of tokens, 1 or more, or null for no limit")
-    ] = None
-    """Tokens of a harmful or helpful response that are trained on; the rest is cut off."""
-    max_response_length: Annotated[
-        int | None, Field(ge=1, description="a number of tokens, or null for no limit")
-    ] = None
-    """Tokens of a harmful or helpful response that are used; the rest is cut."""
+    max_harmful_length: _Length = None
+    """Tokens of a harmful response that are used; the rest is cut."""
+    max_helpful_length: _Length = None
+    """Tokens of a helpful response that are used; the rest is cut, with no end to learn."""
     overlong: Annotated[
         Literal["error", "truncate", "skip"], Field(description="error, truncate or skip")
     ] = "error"

@@ -25,6 +25,7 @@ from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.epoch import RowSettings, TrainingExamples
 from derta.data.models import load_model, load_tokenizer
 from derta.files import prepare_run_folder, write_atomically
+from derta.memory import keep_freed_memory
 from derta.packing import shared_length
 from derta.rows import TargetKind
 from derta.train.recipe import Recipe, check_trainer_keys, dump_recipe
@@ -126,7 +127,7 @@ def train_recipe(
     return summary
 
 
-def load_trained_model(recipe: Recipe, output: Path) -> Any:  # noqa: ANN401
+def load_trained_model(recipe: Recipe, output: Path) -> Any:
     """Load what `train_recipe` saved, with a LoRA adapter merged into the weights."""
     if recipe.lora is None:
         return load_model(str(output / "model"))
@@ -168,7 +169,7 @@ def _versions() -> dict[str, str]:
 def _make_trainer(
     recipe: Recipe,
     examples: TrainingExamples,
-    tokenizer: Any,  # noqa: ANN401
+    tokenizer: Any,
     output: Path,
     progress: Progress | None,
 ) -> DertaTrainer:
@@ -178,7 +179,6 @@ def _make_trainer(
 
     from derta.train.callbacks import ReportProgress
     from derta.train.collate import RowCollator
-    from derta.train.memory import keep_freed_memory
     from derta.train.trainer import DertaTrainer
 
     keep_freed_memory()

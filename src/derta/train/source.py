@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from derta.data.encode import ChatEncoder
-from derta.data.files import load_helpful, load_triples, overlong_problems
+from derta.data.files import Loaded, load_helpful, load_triples, overlong_problems
 from derta.data.sample import sample_file, sample_helpful, sample_triples
 from derta.errors import DataError, InputProblem
 from derta.rows import EncodedHelpful, EncodedTriple
@@ -99,30 +99,34 @@ def _encode(
     encoder: ChatEncoder,
     max_length: int | None = None,
 ) -> EncodedTriple | EncodedHelpful:
-    longest = recipe.rows.max_response_length
     if isinstance(row, Triple):
+        harmful = recipe.rows.max_harmful_length
         triple = encoder.triple(row, max_length)
-        return EncodedTriple(triple.prompt_ids, triple.safe_ids, triple.harmful_ids[:longest])
+        return EncodedTriple(triple.prompt_ids, triple.safe_ids, triple.harmful_ids[:harmful])
     helpful = encoder.helpful(row, max_length, finished=finished)
-    return EncodedHelpful(helpful.prompt_ids, helpful.response_ids[:longest])
+    response = helpful.response_ids[: recipe.rows.max_helpful_length]
+    return EncodedHelpful(helpful.prompt_ids, response)
 
 
 def _sources(recipe: Recipe, problems: list[InputProblem]) -> list[_Source]:
     found = []
-    for name, load in ((recipe.data.triples, load_triples), (recipe.data.helpful, load_helpful)):
+    for name, is_triples in ((recipe.data.triples, True), (recipe.data.helpful, False)):
         if name is None:
             continue
         if name == SAMPLE:
-            found.append(_sample(recipe, triples=load is load_triples))
+            found.append(_sample(recipe, triples=is_triples))
             continue
         try:
-            loaded = load(name)
+            loaded: Loaded[Triple] | Loaded[HelpfulExample]
+            loaded = load_triples(name) if is_triples else load_helpful(name)
         except DataError as error:
             problems.extend(error.problems)
             continue
         problems.extend(loaded.problems)
         finished = [columns.get("finished") is not False for columns in loaded.columns]
-        rows = list(zip(loaded.lines, loaded.rows, finished, strict=True))
+        rows: list[tuple[int, Triple | HelpfulExample, bool]] = list(
+            zip(loaded.lines, loaded.rows, finished, strict=True)
+        )
         found.append(_Source(name, _sha256(Path(name).read_bytes()), rows))
     return found
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class DertaTrainer(Trainer):
         args: TrainingArguments,
         train_dataset: TrainingExamples,
         collator: RowCollator,
-        **kwargs: Any,  # noqa: ANN401  (callbacks, optimizers ...: the Trainer's own)
+        **kwargs: Any,
     ) -> None:
         """Install the supervised forward and decide between packed and plain rows.
 
@@ -74,7 +74,7 @@ class DertaTrainer(Trainer):
 
     # --- the step's examples ---------------------------------------------------------------
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler:  # noqa: ANN401, ARG002
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:  # noqa: ARG002
         step_size = (
             self.args.per_device_train_batch_size
             * self.args.gradient_accumulation_steps
@@ -83,12 +83,12 @@ class DertaTrainer(Trainer):
         self._sampler = EpochSampler(len(self.examples), step_size, self.args.seed)
         return self._sampler  # type: ignore[return-value]  # a sampler by its methods
 
-    def _run_epoch(self, *args: Any, epoch: int, **kwargs: Any) -> Any:  # noqa: ANN401
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
         # accelerate doesn't reach the sampler where several processes resume inside an epoch.
-        self._sampler.set_epoch(epoch)
-        return super()._run_epoch(*args, epoch=epoch, **kwargs)
+        self._sampler.set_epoch(kwargs["epoch"])
+        return super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]  # the Trainer's
 
-    def _get_num_items_in_batch(self, batch_samples: list, device: torch.device) -> Tensor:
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         """Sum the target weights of the optimizer step: all micro-batches, all processes."""
         local = torch.stack([batch["target_weights"].sum() for batch in batch_samples]).sum()
         return self.accelerator.reduce(local.to(device), reduction="sum")  # type: ignore[no-any-return]
@@ -100,13 +100,14 @@ class DertaTrainer(Trainer):
         model: nn.Module,
         inputs: dict[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | None = None,
-    ) -> Any:  # noqa: ANN401
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
         """Compute sum of weight x loss over this micro-batch / the weights of the whole step."""
         kinds = inputs.pop("target_kinds")
         if num_items_in_batch is None:
             num_items_in_batch = inputs["target_weights"].sum()
-        denominator = num_items_in_batch.clamp(min=torch.finfo(torch.float32).tiny)
+        weights = torch.as_tensor(num_items_in_batch, dtype=torch.float32)
+        denominator = weights.clamp(min=torch.finfo(torch.float32).tiny)
         outputs = model(
             **inputs, denominator=denominator, refusal_id=self.examples.settings.refusal_id
         )
@@ -143,7 +144,7 @@ class DertaTrainer(Trainer):
 
     # --- the proof -------------------------------------------------------------------------
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+    def train(self, *args: Any, **kwargs: Any) -> Any:
         """Prove packed against plain on a few examples, then train."""
         collator: RowCollator = self.data_collator  # type: ignore[assignment]
         if collator.packed and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
@@ -152,7 +153,7 @@ class DertaTrainer(Trainer):
             chosen = [i * len(self.examples) // count for i in range(count)]
             groups = [self.examples.rows(0, index) for index in chosen]
             difference, tolerance = packing_difference(
-                self.model, collator, groups, self.examples.settings.refusal_id
+                cast(nn.Module, self.model), collator, groups, self.examples.settings.refusal_id
             )
             if not difference <= tolerance:  # so that nan is a difference, too
                 _LOGGER.warning(
