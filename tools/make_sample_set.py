@@ -15,6 +15,7 @@ from typing import Any
 
 from derta.data.encode import ChatEncoder
 from derta.data.models import DEFAULT_MODEL, load_model, load_tokenizer
+from derta.refusal import find_refusal
 from derta.triple import Conversation
 
 SAMPLE = Path(__file__).resolve().parents[1] / "src" / "derta" / "data" / "sample"
@@ -33,9 +34,12 @@ REFUSES = re.compile(
 
 def read_questions() -> list[dict[str, Any]]:
     questions = []
-    for source in ("harmful", "ordinary", "lookalike", "pairs"):
+    for source in ("harmful", "ordinary", "lookalike", "pairs", "more_1", "more_2", "more_3"):
         lines = (SAMPLE / "sources" / f"{source}.jsonl").read_text(encoding="utf-8").splitlines()
-        questions += [{**json.loads(line), "source": source} for line in lines]
+        for line in lines:
+            row = json.loads(line)
+            kind = row.pop("kind", None) or ("harmful" if source == "harmful" else "benign")
+            questions.append({**row, "source": source, "kind": kind})
     return questions
 
 
@@ -89,10 +93,10 @@ def select(
     triples, helpful, left_out = [], [], {"refused": 0, "too short": 0}
     for question in questions:
         got = answers[question["prompt"]]
-        if REFUSES.search(got["response"][:240]):
+        if REFUSES.search(got["response"][:240]) or find_refusal(got["response"]):
             left_out["refused"] += 1
             continue
-        harmful = question["source"] == "harmful"
+        harmful = question["kind"] == "harmful"
         needed = 8
         if harmful:
             needed = 24 if question["split"] == "train" else MEASURED_PREFIX + 1

@@ -275,20 +275,22 @@ def _stage(
 
 def _print_example(results: dict[str, Any], console: Console, *, reveal: bool) -> None:
     """Print one question with the three responses: the effect in words."""
-    from rich.markup import escape
+    from rich.table import Table
 
     from derta.terminal import mask, safe
 
     if not results["examples"]:
         return
     example = results["examples"][0]
-    hide = (lambda text: text) if reveal else mask
-    after = f", after {example['k']} forced tokens" if example["k"] else ""
-    console.print(f"\n[bold]{escape(safe(example['prompt']))}[/bold]{after}")
+    after = f", after {example['k']} tokens of a harmful response" if example["k"] else ""
+    console.print(f"\n[bold]{safe(example['prompt'])}[/bold]{after}")
+    lines = Table.grid(padding=(0, 2, 0, 1))
     for name, response in example["responses"].items():
-        text = " ".join(response["text"].split())
-        span = response["refusal_span"]
-        shown = safe(text if response["refused"] and span else hide(text))
-        console.print(f"  {name:<10}{escape(shown[:160])}", highlight=False)
+        text, span = response["text"], response["refusal_span"] or (0, 0)
+        if not reveal:
+            text = mask(text[: span[0]]) + text[slice(*span)] + mask(text[span[1] :])
+        shown = " ".join(text.split())
+        lines.add_row(name, safe(shown if len(shown) <= 180 else shown[:179] + "…"))
+    console.print(lines)
     if not reveal:
         console.print("  (text that is not a refusal is masked; --reveal shows it)\n", style="dim")

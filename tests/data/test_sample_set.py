@@ -98,7 +98,7 @@ def test_no_prompt_occurs_twice() -> None:
     assert len(set(prompts)) == len(prompts)
 
 
-@pytest.mark.parametrize("source", ["harmful", "ordinary", "look-alike"])
+@pytest.mark.parametrize("source", ["harmful", "ordinary"])
 def test_the_splits_of_a_source_share_no_topic(source: str) -> None:
     topics = {
         split: {
@@ -119,12 +119,16 @@ def test_no_topic_of_the_test_split_is_trained_or_tuned_on_from_any_source() -> 
     assert not test & seen
 
 
-def test_no_two_prompts_are_near_duplicates_within_or_across_splits() -> None:
-    prompts = [(row["id"], words_of(row["prompt"])) for row in every_row()]
+def test_only_minimal_pairs_of_the_training_split_are_near_duplicates() -> None:
+    prompts = [(row, words_of(row["prompt"])) for row in every_row()]
     near = [
-        (first, second)
+        (first["id"], second["id"])
         for (first, a), (second, b) in itertools.combinations(prompts, 2)
         if len(a & b) >= NEAR_DUPLICATE * len(a | b)
+        and not (
+            {first["split"], second["split"]} == {"train"}
+            and {source_of(first), source_of(second)} == {"harmful", "look-alike"}
+        )
     ]
     assert not near
 
