@@ -34,7 +34,8 @@ REFUSES = re.compile(
 
 def read_questions() -> list[dict[str, Any]]:
     questions = []
-    for source in ("harmful", "ordinary", "lookalike", "pairs", "more_1", "more_2", "more_3"):
+    more = sorted(path.stem for path in (SAMPLE / "sources").glob("more_*.jsonl"))
+    for source in ("harmful", "ordinary", "lookalike", "pairs", *more):
         lines = (SAMPLE / "sources" / f"{source}.jsonl").read_text(encoding="utf-8").splitlines()
         for line in lines:
             row = json.loads(line)
