@@ -18,7 +18,7 @@ from typing import Any
 
 from derta import __version__
 from derta.errors import DertaError
-from derta.terminal import console, visible
+from derta.terminal import console, stage, visible
 
 __all__ = ["main"]
 
@@ -100,8 +100,9 @@ def _train(parsed: argparse.Namespace) -> None:
     check_trainer_keys(recipe, parsed.recipe)
     from derta.train.run import train_recipe
 
-    output = parsed.output or Path("runs") / Path(parsed.recipe).stem
-    train_recipe(recipe, output)
+    output = parsed.output or Path("runs") / f"{Path(parsed.recipe).stem}-{recipe.method}"
+    with stage(console(), f"Training {recipe.method}") as progress:
+        train_recipe(recipe, output, progress=progress)
     _say(f"The trained model is in {output}")
 
 
@@ -304,7 +305,7 @@ examples:
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file or a packaged recipe's name")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES_HELP)
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE)"
+        "--output", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE-METHOD)"
     )
     parser.set_defaults(run=_train)
 

@@ -17,9 +17,7 @@ import hashlib
 import json
 import os
 import platform
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +26,7 @@ from derta import __version__
 from derta.errors import RecipeError
 from derta.files import prepare_run_folder, write_atomically
 from derta.rows import Method
+from derta.terminal import mask, safe, stage
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -121,10 +120,12 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
     from derta.evaluate.measure import TestSet, measure
     from derta.train.run import load_trained_model, train_recipe
 
-    with _stage(console, "Preparing the model", seconds=None) as _:
+    with stage(console, "Preparing the model") as progress:
         from derta.data.models import load_model, model_path
 
+        progress(0, 1)
         model_path(recipe.model)
+        progress(1, 1)
     test = TestSet.sample("test", BUDGETS[budget].test_limit)
     seconds: dict[str, float] = {}
     measurements: dict[str, Measurement] = {}
@@ -141,7 +142,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
         else:
             method = recipe.method if name == "derta" else Method.VANILLA
             run_recipe = recipe.model_copy(update={"method": method})
-            with _stage(console, f"Training {name}", seconds) as progress:
+            with stage(console, f"Training {name}") as progress:
                 summary = train_recipe(run_recipe, folder, progress=progress)
             trained[name] = _as_dict(summary)
             seconds[f"{name}/train"] = summary.seconds
@@ -149,7 +150,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
             fingerprint = manifest["fingerprint"]
             data.update(manifest["data"])
             load = _loader(load_trained_model, run_recipe, folder)
-        with _stage(console, f"Measuring {name}", seconds) as progress:
+        with stage(console, f"Measuring {name}") as progress:
             measurements[name] = measure(
                 load,
                 recipe.model,
@@ -233,51 +234,9 @@ def _machine() -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _stage(
-    console: Console, title: str, seconds: dict[str, float] | None
-) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with the time left while a stage runs, and one line when it is done."""
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    started = time.monotonic()
-    calls = 0
-    with Progress(
-        TextColumn("{task.description:<20}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-    ) as bar:
-        task = bar.add_task(title, total=None)
-
-        def progress(done: int, total: int) -> None:
-            nonlocal calls
-            calls += 1
-            bar.update(task, completed=done, total=total)
-
-        yield progress
-    took = time.monotonic() - started
-    if seconds is not None:
-        note = f"{took:6.0f} s" if calls else "  kept from an earlier run"
-        console.print(f"{title:<20} {note}", highlight=False)
-
-
 def _print_example(results: dict[str, Any], console: Console, *, reveal: bool) -> None:
     """Print one question with the three responses: the effect in words."""
     from rich.table import Table
-
-    from derta.terminal import mask, safe
 
     if not results["examples"]:
         return

@@ -7,13 +7,16 @@ as rich's markup. Covered: text that goes to a terminal. Not covered: HTML (`der
 
 from __future__ import annotations
 
+import time
 import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "mask", "safe", "visible"]
+__all__ = ["console", "mask", "safe", "stage", "visible"]
 
 _MASK = "▒"
 _KEPT = frozenset(" \n\t")
@@ -52,3 +55,44 @@ def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, emoji=False)
+
+
+@contextmanager
+def stage(console: Console, title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar with the time left while a stage runs, and one line when it is done.
+
+    The function that it yields is called with (done, total); a stage that never calls it had
+    nothing to do.
+    """
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    started = time.monotonic()
+    calls = 0
+    with Progress(
+        TextColumn("{task.description:<20}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=None)
+
+        def progress(done: int, total: int) -> None:
+            nonlocal calls
+            calls += 1
+            bar.update(task, completed=done, total=total)
+
+        yield progress
+    took = time.monotonic() - started
+    note = f"{took:6.0f} s" if calls else "  kept from an earlier run"
+    console.print(f"{title:<20} {note}", highlight=False)

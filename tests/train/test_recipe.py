@@ -92,7 +92,6 @@ def test_all_problems_of_a_recipe_are_reported_at_once(tmp_path: Path) -> None:
         "model=' '",
         "model.name=x",
         "data.triples=3",
-        "data.helpful=mine.jsonl data.ordinary_rows=3",
         "lora.target_modules=[]",
         "lora=all",
         "trainer=3",

@@ -79,16 +79,9 @@ class DataRecipe(_Section):
         _Text | None, Field(description="'sample', the path of a JSONL file, or null for none")
     ] = None
     ordinary_rows: _Count = None
-    """How many ordinary helpful rows of the sample set; None takes all."""
+    """How many ordinary helpful rows of the sample set; None takes all. No matter for a file."""
     look_alike_rows: _Count = None
-    """How many rows of the sample set that look dangerous and are not; None takes all."""
-
-    @model_validator(mode="after")
-    def _counts_belong_to_the_sample(self) -> DataRecipe:
-        counted = self.ordinary_rows is not None or self.look_alike_rows is not None
-        if counted and self.helpful != "sample":
-            raise ValueError("ordinary_rows and look_alike_rows only with helpful: sample")
-        return self
+    """How many rows of the sample set that look dangerous and are not; None takes all. The same."""
 
 
 class RowsRecipe(_Section):

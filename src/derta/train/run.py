@@ -12,9 +12,11 @@ A finished run with the same fingerprint (recipe, data, base model, version) is 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -103,9 +105,11 @@ def train_recipe(
         ),
     )
     started = time.monotonic()
-    trainer = _make_trainer(recipe, examples, tokenizer, output, progress)
-    checkpoint = _last_checkpoint(output)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    with warnings.catch_warnings():
+        # transformers warns of its own use of an old name; a user can do nothing about it.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+        trainer = _make_trainer(recipe, examples, tokenizer, output, progress)
+        trainer.train(resume_from_checkpoint=_last_checkpoint(output))
     seconds = time.monotonic() - started
 
     temporary = output / "model.partial"
@@ -244,10 +248,12 @@ def _last_checkpoint(output: Path) -> str | None:
 
 
 def _tokens_computed(examples: TrainingExamples, trainer: DertaTrainer) -> int:
-    """Count the tokens of an epoch with each example's own rows sharing prefixes, times epochs."""
-    epochs = int(trainer.state.epoch or 0)
-    return sum(
-        shared_length(examples.rows(epoch, index))
-        for epoch in range(epochs)
-        for index in range(len(examples))
-    )
+    """Count the tokens of the examples that were trained on, each sharing its own prefixes."""
+    sampler = trainer.sampler()
+    left = trainer.state.global_step * sampler.step_size
+    tokens = 0
+    while left > 0:
+        tokens += sum(shared_length(examples[key]) for key in itertools.islice(sampler, left))
+        left -= len(sampler)
+        sampler.set_epoch(sampler.epoch + 1)
+    return tokens

@@ -74,13 +74,17 @@ class DertaTrainer(Trainer):
 
     # --- the step's examples ---------------------------------------------------------------
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:  # noqa: ARG002
+    def sampler(self) -> EpochSampler:
+        """Make the sampler that draws each step's examples: over all micro-batches, processes."""
         step_size = (
             self.args.per_device_train_batch_size
             * self.args.gradient_accumulation_steps
             * self.args.world_size
         )
-        self._sampler = EpochSampler(len(self.examples), step_size, self.args.seed)
+        return EpochSampler(len(self.examples), step_size, self.args.seed)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:  # noqa: ARG002
+        self._sampler = self.sampler()
         return self._sampler  # type: ignore[return-value]  # a sampler by its methods
 
     def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:

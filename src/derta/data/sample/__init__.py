@@ -1,7 +1,7 @@
 """The sample set that is shipped in the package: triples and helpful examples, in three splits.
 
-`train` is trained on, `tune` decides every choice, `test` is read only for final figures. The
-test split shares no topic with the others. What the rows are and how they were made is in the data card beside the
+`train` is trained on, `tune` decides every choice, `test` is read only for final figures and shares
+no topic with the others. What the rows are and how they were made is in the data card beside the
 files. Not covered: choosing how many rows of a category to train on (the recipe says).
 """
 
