@@ -55,6 +55,7 @@ BUDGETS = {
             "data.ordinary_rows=12",
             "data.look_alike_rows=6",
             "trainer.max_steps=4",
+            "trainer.logging_steps=1",
             "trainer.per_device_train_batch_size=4",
         ),
         4,

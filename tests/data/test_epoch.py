@@ -179,3 +179,25 @@ def test_every_epoch_has_an_order_of_its_own() -> None:
 
 def test_the_filler_has_no_rows() -> None:
     assert _examples()[(0, -1)] == []
+
+
+@pytest.mark.parametrize("method", [Method.VANILLA, Method.HARMFUL_PREFIX, Method.DERTA])
+def test_more_prefixes_give_as_many_more_rows_of_the_safe_response(method: Method) -> None:
+    one, three = _examples(method=method), _examples(method=method, prefixes_per_triple=3)
+    for index in range(len(TRIPLES)):
+        safe = [
+            sum(TargetKind.SAFE_RESPONSE in row.target_kinds for row in examples.rows(0, index))
+            for examples in (one, three)
+        ]
+        assert safe == [1, 3]
+
+
+def test_more_prefixes_do_not_repeat_the_refusal_transitions() -> None:
+    for method in (Method.RTO, Method.DERTA):
+        one, three = _examples(method=method), _examples(method=method, prefixes_per_triple=3)
+        for index in range(len(TRIPLES)):
+            found = [
+                sum(row.target_kinds.count(TargetKind.REFUSAL_TRANSITION) for row in rows)
+                for rows in (one.rows(0, index), three.rows(0, index))
+            ]
+            assert found[0] == found[1] > 0

@@ -72,7 +72,8 @@ def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
             problems.extend(overlong_problems(source.path, lengths, recipe.rows.max_length))
         data.hashes[source.path] = {"sha256": source.sha256, "rows": used}
     if problems:
-        raise DataError(list(dict.fromkeys(problems)))
+        unique = dict.fromkeys(problems)
+        raise DataError(sorted(unique, key=lambda each: (each.path, each.line or 0)))
     if not data.examples:
         raise DataError(
             [

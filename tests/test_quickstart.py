@@ -1,0 +1,194 @@
+"""What a run and the quickstart promise, on a tiny random model and the packaged sample set.
+
+Covered: the files of a run, reuse and repeat, resume, the whole comparison with its page, and that
+harmful text is masked. Not covered: figures (a tiny random model has none worth reading).
+"""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from derta.data.models import load_model
+from derta.errors import DataError, RecipeError
+from derta.quickstart import run_quickstart
+from derta.train import run as training
+from derta.train.recipe import Recipe, load_recipe
+from derta.train.run import load_trained_model, train_recipe
+from tests.tiny import PEFT_WARNING, tiny_model, tiny_tokenizer
+
+pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
+
+SMALL = (
+    "data.ordinary_rows=3",
+    "data.look_alike_rows=2",
+    "trainer.max_steps=2",
+    "trainer.logging_steps=1",
+)
+
+
+@pytest.fixture(scope="module")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny")
+    tokenizer = tiny_tokenizer()
+    model = tiny_model("llama", vocab_size=len(tokenizer), max_position_embeddings=2048)
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def recipe(model_folder: Path, *overrides: str) -> Recipe:
+    return load_recipe(
+        "quickstart",
+        [
+            f"model={json.dumps(str(model_folder))}",
+            "rows.max_length=2000",
+            "rows.pack_tokens=800",
+            *SMALL,
+            *overrides,
+        ],
+    )
+
+
+def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in model.named_parameters()}
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_leaves_its_recipe_manifest_model_and_log(model_folder: Path, tmp_path: Path) -> None:
+    summary = train_recipe(recipe(model_folder), tmp_path / "run")
+    assert load_recipe(str(tmp_path / "run" / "recipe.yaml")) == recipe(model_folder)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert {"fingerprint", "seed", "data", "versions"} <= set(manifest)
+    assert summary.optimizer_steps == 2
+    assert summary.tokens_computed > 0
+    assert {"loss", "step"} <= set(summary.log[-1])
+    assert (tmp_path / "run").stat().st_mode & 0o077 == 0
+    trained = weights(load_trained_model(recipe(model_folder), tmp_path / "run"))
+    assert not same(weights(load_model(str(model_folder))), trained)
+
+
+def test_a_finished_run_is_reused_and_another_recipe_is_not(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_recipe(recipe(model_folder), tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_make_trainer", lambda *_: pytest.fail("it was trained again"))
+        assert train_recipe(recipe(model_folder), tmp_path) == first
+    before = weights(load_trained_model(recipe(model_folder), tmp_path))
+    train_recipe(recipe(model_folder, "seed=2"), tmp_path)
+    assert not same(before, weights(load_trained_model(recipe(model_folder), tmp_path)))
+
+
+def test_a_killed_run_continues_from_its_checkpoint_to_the_same_weights(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    chosen = recipe(model_folder, "trainer.save_steps=1", "trainer.max_steps=3")
+    train_recipe(chosen, tmp_path / "whole")
+    calls = []
+
+    def stop(done: int, total: int) -> None:
+        calls.append((done, total))
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(chosen, tmp_path / "killed", progress=stop)
+    assert not (tmp_path / "killed" / "model").exists()
+    calls.clear()
+    train_recipe(chosen, tmp_path / "killed", progress=lambda *at: calls.append(at))
+    assert calls[0] == (2, 3)
+    whole, killed = (
+        weights(load_trained_model(chosen, tmp_path / name)) for name in ("whole", "killed")
+    )
+    assert same(whole, killed)
+
+
+def test_overlong_rows_are_errors_with_their_lines_or_left_out_and_counted(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    short, long = "Sorry, I can't.", "step " * 300
+    rows = [
+        {"prompt": "how", "chosen": short, "rejected": "mix"},
+        {"prompt": "how", "chosen": short, "rejected": long},
+        {"prompt": long, "chosen": short, "rejected": "mix"},
+    ]
+    path = tmp_path / "triples.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    common = (
+        f"data.triples={json.dumps(str(path))}",
+        "data.helpful=null",
+        "rows.max_length=200",
+        "rows.max_harmful_length=null",
+    )
+    with pytest.raises(DataError) as caught:
+        train_recipe(recipe(model_folder, *common, "rows.overlong=error"), tmp_path / "error")
+    assert [problem.line for problem in caught.value.problems] == [2, 3]
+    train_recipe(recipe(model_folder, *common, "rows.overlong=skip"), tmp_path / "skip")
+    assert json.loads((tmp_path / "skip" / "manifest.json").read_text())["left_out"] == 2
+    with pytest.raises(DataError) as caught:
+        train_recipe(recipe(model_folder, *common, "rows.overlong=truncate"), tmp_path / "cut")
+    assert [problem.line for problem in caught.value.problems] == [3]
+
+
+def compare(model_folder: Path, output: Path, *, reveal: bool = False) -> tuple[Path, str]:
+    console = Console(width=80, record=True, quiet=False, file=StringIO())
+    page = run_quickstart(
+        budget="smoke",
+        seed=1,
+        output=output,
+        model=str(model_folder),
+        overrides=["rows.max_length=2000", "rows.pack_tokens=800", *SMALL],
+        reveal=reveal,
+        console=console,
+    )
+    return page, console.export_text()
+
+
+def test_the_quickstart_compares_three_models_and_a_rerun_repeats_nothing(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    page, first = compare(model_folder, tmp_path / "comparison")
+    results = json.loads((tmp_path / "comparison" / "results.json").read_text())
+    assert [model["name"] for model in results["models"]] == ["untouched", "vanilla", "derta"]
+    assert results["test"] == {"harmful": 4, "ordinary": 4, "look-alike": 4}
+    assert results["models"][0]["training"] is None
+    methods = [model["training"]["method"] for model in results["models"][1:]]
+    assert methods == ["vanilla", "derta"]
+    steps = {model["training"]["optimizer_steps"] for model in results["models"][1:]}
+    assert len(steps) == 1
+    assert results["models"][0]["helpful_loss"]["difference"] == 0
+    assert "<html" in page.read_text()
+    assert max(len(line) for line in first.splitlines() if str(tmp_path) not in line) <= 80
+    assert "kept from an earlier run" not in first
+    _, second = compare(model_folder, tmp_path / "comparison")
+    assert second.count("kept from an earlier run") == 5
+    again = json.loads((tmp_path / "comparison" / "results.json").read_text())
+    assert again["models"] == results["models"]
+
+    _, revealed = compare(model_folder, tmp_path / "comparison", reveal=True)
+    assert "▒" in first
+    assert "▒" not in revealed
+
+
+def test_an_unknown_budget_names_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="full, smoke"):
+        run_quickstart(
+            budget="huge",
+            seed=None,
+            output=tmp_path,
+            model=None,
+            overrides=[],
+            reveal=False,
+            console=Console(),
+        )
