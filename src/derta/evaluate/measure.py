@@ -15,7 +15,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +113,12 @@ def measure(
         fingerprint: of the model; with that of the test set it tells whether files are current.
         progress: called with (done, total) in generated responses and read responses.
     """
-    # The logs of generated text serve as long as model and questions are the same; the verdicts
-    # only as long as the rules that made them are.
-    generation_key = _digest(fingerprint, test.fingerprint)
-    key = _digest(generation_key, inspect.getsource(refusal))
+    key = _digest(fingerprint, test.fingerprint)
+    # Verdicts serve only as long as the rules that made them; what was generated serves longer.
+    rules = _digest(inspect.getsource(refusal))
     kept = _kept(folder, key)
-    if kept is not None:
-        return kept
+    if kept is not None and kept.rules == rules:
+        return kept.measurement
     tokenizer = load_tokenizer(tokenizer_name)
     encoder = ChatEncoder(tokenizer)
     refusal_id = find_refusal_id(encoder, refusal_word)
@@ -139,11 +138,15 @@ def measure(
         tokenizer,
         RefusalSamples(test.triples, test.helpful),
         folder / "evaluation",
-        fingerprint=generation_key,
+        fingerprint=key,
         name=folder.name,
         progress=generated,
     )
     write_records(folder / "records.jsonl", records)
+    if kept is not None:
+        judged = replace(kept.measurement, records=records)
+        _keep(folder, key, rules, judged)
+        return judged
 
     def measured(done: int, total: int) -> None:
         if progress is not None:
@@ -160,7 +163,7 @@ def measure(
         [m.losses for m in measures[len(harmful) :]],
         time.monotonic() - started,
     )
-    _keep(folder, key, measurement)
+    _keep(folder, key, rules, measurement)
     return measurement
 
 
@@ -171,7 +174,7 @@ def _digest(*parts: str) -> str:
 _ARRAYS = ("harmful_probabilities", "benign_probabilities", "helpful_losses")
 
 
-def _keep(folder: Path, key: str, measurement: Measurement) -> None:
+def _keep(folder: Path, key: str, rules: str, measurement: Measurement) -> None:
     arrays = {
         f"{name}/{index}": array
         for name in _ARRAYS
@@ -180,11 +183,19 @@ def _keep(folder: Path, key: str, measurement: Measurement) -> None:
     temporary = folder / "probabilities.partial.npz"
     np.savez_compressed(temporary, **arrays)
     temporary.replace(folder / "probabilities.npz")
-    state = {"fingerprint": key, "seconds": measurement.seconds}
+    state = {"fingerprint": key, "rules": rules, "seconds": measurement.seconds}
     write_atomically(folder / "measurement.json", json.dumps(state) + "\n")
 
 
-def _kept(folder: Path, key: str) -> Measurement | None:
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A measurement on disk and the hash of the rules that judged its records."""
+
+    measurement: Measurement
+    rules: str
+
+
+def _kept(folder: Path, key: str) -> _Kept | None:
     try:
         state = json.loads((folder / "measurement.json").read_text(encoding="utf-8"))
         if state.get("fingerprint") != key:
@@ -197,7 +208,8 @@ def _kept(folder: Path, key: str) -> Measurement | None:
             }
     except (OSError, ValueError, KeyError, DertaError):
         return None
-    return Measurement(records=records, seconds=state["seconds"], **by_name)
+    measurement = Measurement(records=records, seconds=state["seconds"], **by_name)
+    return _Kept(measurement, str(state.get("rules")))
 
 
 def _count(names: list[str], prefix: str) -> int:
