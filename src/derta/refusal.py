@@ -93,7 +93,7 @@ _DECLINE = _any_of(
     r"\bI\s+(?:respectfully\s+)?decline\b",
     r"\bno\s+help\s+from\s+me\b",
     r"\bI(?:'d|\s+would)\s+rather\s+not\b",
-    r"\b(?:(?:not|n't)\s+(?:something|a\s+plan)|nothing)\s+(?:that\s+)?I(?:\s+can|\s+could|\s+will|'ll|\s+would|'m|\s+am)\b",
+    r"(?:(?:\bnot|n't)\s+(?:something|a\s+plan)|\bnothing)\s+(?:that\s+)?I(?:\s+can|\s+could|\s+will|'ll|\s+would|'m|\s+am)\b",
     r"\bsomething\s+(?:that\s+)?I\s+(?:can't|cannot|won't|will\s+not|must\s+decline|must\s+refuse)",
     r"\bI\s+(?:do\s+not|don't)\s+(?:have|possess)\s+the\s+(?:ability|capability|capacity)\b",
     r"\bI\s+lack\s+the\s+(?:ability|capability)\b",

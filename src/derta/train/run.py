@@ -11,13 +11,14 @@ A finished run with the same fingerprint (recipe, data, base model, version) is 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import shutil
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,9 +106,7 @@ def train_recipe(
         ),
     )
     started = time.monotonic()
-    with warnings.catch_warnings():
-        # transformers warns of its own use of an old name; a user can do nothing about it.
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+    with _without_foreign_warnings():
         trainer = _make_trainer(recipe, examples, tokenizer, output, progress)
         trainer.train(resume_from_checkpoint=_last_checkpoint(output))
     seconds = time.monotonic() - started
@@ -138,7 +137,16 @@ def load_trained_model(recipe: Recipe, output: Path) -> Any:
     from peft import PeftModel
 
     base = load_model(recipe.model)
-    return PeftModel.from_pretrained(base, str(output / "model")).merge_and_unload()
+    with _without_foreign_warnings():
+        return PeftModel.from_pretrained(base, str(output / "model")).merge_and_unload()
+
+
+@contextlib.contextmanager
+def _without_foreign_warnings() -> Iterator[None]:
+    """Hide a warning that peft causes in transformers; a user can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
+        yield
 
 
 def _begin(output: Path, recipe: Recipe, data: TrainingData, fingerprint: str) -> None:
