@@ -7,6 +7,7 @@ compares: see `main`. Not covered: GPUs, FSDP, DeepSpeed.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -117,3 +118,10 @@ def main(folder: Path) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    # The threads of the process group must end before the interpreter does: torn down at exit,
+    # they abort now and then ("terminate called without an active exception").
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)  # an exception above has ended the process with its own status before this
