@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from derta.data.encode import ChatEncoder, find_refusal_id
-from derta.data.epoch import RowSettings, TrainingExamples
+from derta.data.epoch import TrainingExamples
 from derta.data.files import load_helpful, load_triples, overlong_problems
 from derta.data.models import load_tokenizer
 from derta.data.sample import SampleTriple, sample_helpful, sample_triples
@@ -24,7 +24,7 @@ from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, Traini
 from derta.show.layout import Cell, Part, Role, lay_out
 from derta.show.printer import Printer
 from derta.train.recipe import Recipe
-from derta.train.source import encode_row, encoded_length
+from derta.train.source import encode_row, encoded_length, row_settings
 from derta.triple import HelpfulExample, Triple
 
 __all__ = ["Cell", "Part", "Role", "lay_out", "show"]
@@ -66,14 +66,7 @@ def show(
     encoder = ChatEncoder(load_tokenizer(recipe.model) if tokenizer is None else tokenizer)
     refusal_id = find_refusal_id(encoder, recipe.refusal_word)
     encoded = _encode(encoder, chosen, recipe, source)
-    settings = RowSettings(
-        method=recipe.method,
-        refusal_id=refusal_id,
-        seed=recipe.seed,
-        kept_share=recipe.rows.kept_share,
-        share_without_prefix=recipe.rows.share_without_prefix,
-        prefixes_per_triple=recipe.rows.prefixes_per_triple,
-    )
+    settings = row_settings(recipe, refusal_id)
     # The draws depend on the example's place, so the one example is put at its place.
     rows = TrainingExamples([encoded] * (index + 1), settings).rows(epoch, index)
     prefix_lengths = _harmful_prefix_lengths(rows, encoded, recipe.method)

@@ -25,14 +25,14 @@ from typing import TYPE_CHECKING, Any
 
 from derta import __version__
 from derta.data.encode import ChatEncoder, find_refusal_id
-from derta.data.epoch import RowSettings, TrainingExamples
+from derta.data.epoch import TrainingExamples
 from derta.data.models import load_model, load_tokenizer
 from derta.files import prepare_run_folder, write_atomically
 from derta.memory import keep_freed_memory
 from derta.packing import shared_length
 from derta.rows import TargetKind
 from derta.train.recipe import Recipe, check_trainer_keys, dump_recipe
-from derta.train.source import TrainingData, load_training_data
+from derta.train.source import TrainingData, load_training_data, row_settings
 
 if TYPE_CHECKING:
     from derta.train.trainer import DertaTrainer
@@ -96,14 +96,7 @@ def train_recipe(
 
     examples = TrainingExamples(
         data.examples,
-        RowSettings(
-            method=recipe.method,
-            refusal_id=refusal_id,
-            seed=recipe.seed,
-            kept_share=recipe.rows.kept_share,
-            share_without_prefix=recipe.rows.share_without_prefix,
-            prefixes_per_triple=recipe.rows.prefixes_per_triple,
-        ),
+        row_settings(recipe, refusal_id),
     )
     started = time.monotonic()
     with _without_foreign_warnings():

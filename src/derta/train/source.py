@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from derta.data.encode import ChatEncoder
+from derta.data.epoch import RowSettings
 from derta.data.files import Loaded, load_helpful, load_triples, overlong_problems
 from derta.data.sample import sample_file, sample_helpful, sample_triples
 from derta.errors import DataError, InputProblem
@@ -14,7 +15,7 @@ from derta.rows import EncodedHelpful, EncodedTriple
 from derta.train.recipe import Recipe
 from derta.triple import HelpfulExample, Triple
 
-__all__ = ["TrainingData", "encode_row", "encoded_length", "load_training_data"]
+__all__ = ["TrainingData", "encode_row", "encoded_length", "load_training_data", "row_settings"]
 
 SAMPLE = "sample"
 
@@ -85,6 +86,18 @@ def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
             ]
         )
     return data
+
+
+def row_settings(recipe: Recipe, refusal_id: int) -> RowSettings:
+    """Read from a recipe how its examples become rows."""
+    return RowSettings(
+        method=recipe.method,
+        refusal_id=refusal_id,
+        seed=recipe.seed,
+        kept_share=recipe.rows.kept_share,
+        share_without_prefix=recipe.rows.share_without_prefix,
+        prefixes_per_triple=recipe.rows.prefixes_per_triple,
+    )
 
 
 def encoded_length(example: EncodedTriple | EncodedHelpful) -> int:
