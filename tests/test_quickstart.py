@@ -7,6 +7,7 @@ harmful text is masked. Not covered: figures (a tiny random model has none worth
 from __future__ import annotations
 
 import json
+import shlex
 from io import StringIO
 from pathlib import Path
 
@@ -163,6 +164,10 @@ def test_the_quickstart_compares_three_models_and_a_rerun_repeats_nothing(
     assert [model["name"] for model in results["models"]] == ["untouched", "vanilla", "derta"]
     assert results["test"] == {"harmful": 4, "ordinary": 4, "look-alike": 4}
     assert results["models"][0]["training"] is None
+    words = shlex.split(results["command"])
+    assert words[:4] == ["derta", "quickstart", "--budget", "smoke"]
+    assert words[words.index("--model") + 1] == str(model_folder)
+    assert words[-len(SMALL) :] == list(SMALL)
     methods = [model["training"]["method"] for model in results["models"][1:]]
     assert methods == ["vanilla", "derta"]
     steps = {model["training"]["optimizer_steps"] for model in results["models"][1:]}

@@ -156,10 +156,12 @@ def test_the_numbers_are_those_of_the_rows(recipe: Recipe, tokenizer: Any) -> No
 
 @pytest.mark.parametrize("method", list(Method))
 @pytest.mark.parametrize("index", [0, 2])
+@pytest.mark.parametrize("short_share", [0.0, 1.0])
 def test_what_is_shown_is_what_training_reads(
-    recipe: Recipe, tokenizer: Any, method: Method, index: int
+    recipe: Recipe, tokenizer: Any, method: Method, index: int, short_share: float
 ) -> None:
     changed = {"prefixes_per_triple": 3, "max_harmful_length": 6, "kept_share": 0.5}
+    changed |= {"short_share": short_share, "short_length": 3}
     rows = recipe.rows.model_copy(update=changed)
     recipe = recipe.model_copy(update={"rows": rows, "method": method})
     encoder = ChatEncoder(tokenizer)
@@ -170,6 +172,8 @@ def test_what_is_shown_is_what_training_reads(
         kept_share=rows.kept_share,
         share_without_prefix=rows.share_without_prefix,
         prefixes_per_triple=rows.prefixes_per_triple,
+        short_share=rows.short_share,
+        short_length=rows.short_length,
     )
     trained = TrainingExamples(load_training_data(recipe, encoder).examples, settings)
     kinds = [kind for row in trained.rows(1, index) for kind in row.target_kinds]

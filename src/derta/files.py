@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["RUN_NOTICE", "prepare_run_folder", "write_atomically"]
+__all__ = ["RUN_NOTICE", "digest", "prepare_run_folder", "write_atomically"]
 
 RUN_NOTICE = """\
 This folder holds output of language models that were asked harmful questions on purpose, to
 measure whether they refuse. It may be harmful or wrong. It is readable by its owner only and
 ignored by git; don't publish it without looking.
 """
+
+
+def digest(*parts: str) -> str:
+    """Hash texts to 16 hexadecimal digits: the fingerprint of what made a file."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -13,10 +13,10 @@ missing or was made by something else. All figures are of the test split of the 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import os
 import platform
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from derta import __version__
 from derta.errors import RecipeError
-from derta.files import prepare_run_folder, write_atomically
+from derta.files import digest, prepare_run_folder, write_atomically
 from derta.rows import Method
 from derta.terminal import mask, safe, stage
 
@@ -100,7 +100,8 @@ def run_quickstart(
     changes += [f"seed={seed}"] if seed is not None else []
     recipe = load_recipe("quickstart", [*changes, *overrides])
     prepare_run_folder(output)
-    results = _compare(recipe, budget, output, console)
+    command = _command(recipe.seed, budget, model, overrides, output)
+    results = {**_compare(recipe, budget, output, console), "command": command}
 
     from derta.report import write_report
     from derta.report.table import render_table
@@ -158,7 +159,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
                 recipe.refusal_word,
                 test,
                 folder,
-                fingerprint=_digest(fingerprint, test.fingerprint, __version__),
+                fingerprint=digest(fingerprint, test.fingerprint, __version__),
                 progress=progress,
             )
         seconds[f"{name}/evaluate"] = measurements[name].seconds
@@ -181,7 +182,6 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
         "schema": "derta/results/1",
         "derta_version": __version__,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "command": _command(recipe, budget, output),
         "budget": budget,
         "seed": recipe.seed,
         "base_model": recipe.model,
@@ -201,18 +201,17 @@ def _loader(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
     return lambda: function(*arguments)
 
 
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
 def _as_dict(summary: Any) -> dict[str, Any]:
     import dataclasses
 
     return dataclasses.asdict(summary)
 
 
-def _command(recipe: Recipe, budget: str, output: Path) -> str:
-    return f"derta quickstart --budget {budget} --seed {recipe.seed} --output {output}"
+def _command(seed: int, budget: str, model: str | None, overrides: list[str], output: Path) -> str:
+    """Write the command that makes these results again."""
+    words = ["derta", "quickstart", "--budget", budget, "--seed", str(seed)]
+    words += ["--model", model] if model is not None else []
+    return shlex.join([*words, "--output", str(output), *overrides])
 
 
 def _machine() -> dict[str, Any]:

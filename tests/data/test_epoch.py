@@ -201,3 +201,38 @@ def test_more_prefixes_do_not_repeat_the_refusal_transitions() -> None:
                 for rows in (one.rows(0, index), three.rows(0, index))
             ]
             assert found[0] == found[1] > 0
+
+
+def test_a_share_of_the_examples_is_shortened_and_drawn_anew_each_epoch() -> None:
+    examples = _examples(short_share=0.6, short_length=2)
+
+    def short(epoch: int) -> list[int]:
+        return [i for i in range(len(TRIPLES)) if len(examples.example(epoch, i).harmful_ids) == 2]
+
+    drawn = [short(epoch) for epoch in range(5)]
+    assert sum(map(len, drawn)) / (5 * len(TRIPLES)) == pytest.approx(0.6, abs=0.1)
+    assert len({tuple(each) for each in drawn}) == 5
+    for index in set(range(len(TRIPLES))) - set(drawn[0]):
+        assert examples.example(0, index) == TRIPLES[index]
+
+
+def test_all_methods_see_the_same_examples_shortened() -> None:
+    settings = {"short_share": 0.5, "short_length": 3}
+    vanilla, derta = _examples(method=Method.VANILLA, **settings), _examples(**settings)
+    for index in range(len(vanilla)):
+        assert vanilla.example(1, index) == derta.example(1, index)
+
+
+def test_a_short_example_has_the_beginnings_of_its_responses_and_no_end_of_turn() -> None:
+    examples = _examples(short_share=1.0, short_length=2)
+    assert examples.example(0, 0) == EncodedTriple((1, 20), (7, 30), (100, 101))
+    assert examples.example(0, len(TRIPLES)) == EncodedHelpful((1, 20), (50, 51))
+    for row in examples.rows(0, 0):
+        transitions = row.target_kinds.count(TargetKind.REFUSAL_TRANSITION)
+        assert transitions in (0, 3), "after 0, 1 and 2 tokens of the harmful response"
+        assert 2 not in row.target_ids
+
+
+def test_no_short_share_leaves_every_example_whole() -> None:
+    examples = _examples(short_length=1)
+    assert all(examples.example(0, i) is each for i, each in enumerate(examples.examples))

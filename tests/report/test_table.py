@@ -21,11 +21,15 @@ def printed(results) -> list[str]:
     return console.file.getvalue().splitlines()
 
 
-def test_the_table_has_one_line_a_measure_and_fits_into_80_columns():
+@pytest.mark.parametrize(
+    "ends", [(-0.1234, -0.1777, -0.1011), (1.9304, 1.6581, 2.2283), (-12.345, -13.456, -11.234)]
+)
+def test_the_table_has_one_line_a_measure_and_fits_into_80_columns(ends):
     results = full_results()
+    difference, low, high = ends
     for model in results["models"]:
         model["prefill"] = [{"k": k, "refused": wilson(1000, 1000)} for k in (0, 80, 1000)]
-        model["helpful_loss"].update(difference=-0.1234, low=-0.1777, high=-0.1011)
+        model["helpful_loss"].update(difference=difference, low=low, high=high)
     lines = printed(results)
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)

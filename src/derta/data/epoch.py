@@ -40,6 +40,11 @@ class RowSettings:
     """How many k are drawn for a triple in an epoch; vanilla repeats q -> r as often, so that
     the methods see the same amount of safe responses. With shared prefixes another k costs only
     the tokens of r: the same objective, drawn with less variance."""
+    short_share: float = 0.0
+    """Share of the examples of which an epoch sees only the beginnings, drawn anew each epoch:
+    what decides about refusing stands there, and it costs few tokens."""
+    short_length: int = 16
+    """Tokens of each response of a short example."""
 
 
 class TrainingExamples:
@@ -61,12 +66,21 @@ class TrainingExamples:
         epoch, index = key
         return [] if index < 0 else self.rows(epoch, index)
 
+    def example(self, epoch: int, index: int) -> EncodedTriple | EncodedHelpful:
+        """Return an example as an epoch sees it: whole, or the beginnings of its responses."""
+        example, settings = self.examples[index], self.settings
+        # A generator of its own: all methods see the same examples shortened.
+        drawn = random.Random(f"{settings.seed}/{epoch}/{index}/short").random()
+        if drawn >= settings.short_share:
+            return example
+        return _shortened(example, settings.short_length)
+
     def rows(self, epoch: int, index: int) -> list[TrainingRow]:
         """Build the plain rows of one example in one epoch."""
-        example = self.examples[index]
+        settings = self.settings
+        example = self.example(epoch, index)
         if isinstance(example, EncodedHelpful):
             return [build_helpful_row(example)]
-        settings = self.settings
         generator = random.Random(f"{settings.seed}/{epoch}/{index}")
         length = len(example.harmful_ids)
         rows: list[TrainingRow] = []
@@ -86,6 +100,17 @@ class TrainingExamples:
                 kept_positions=draw_kept_positions(length, generator, share=settings.kept_share),
             )
         return rows
+
+
+def _shortened(
+    example: EncodedTriple | EncodedHelpful, length: int
+) -> EncodedTriple | EncodedHelpful:
+    """Keep the first tokens of each response; one that is cut has no end-of-turn token."""
+    if isinstance(example, EncodedHelpful):
+        return EncodedHelpful(example.prompt_ids, example.response_ids[:length])
+    return EncodedTriple(
+        example.prompt_ids, example.safe_ids[:length], example.harmful_ids[:length]
+    )
 
 
 class EpochSampler:

@@ -37,7 +37,7 @@ from derta.data.sample import (
 )
 from derta.errors import DertaError
 from derta.evaluate.run import RefusalSamples, evaluate_refusals
-from derta.files import write_atomically
+from derta.files import digest, write_atomically
 from derta.memory import keep_freed_memory
 
 __all__ = ["Measurement", "TestSet", "measure"]
@@ -66,10 +66,10 @@ class TestSet:
         ]
         hashes: dict[str, dict[str, str | int]] = {}
         for name, rows in (("triples.jsonl", len(triples)), ("helpful.jsonl", len(helpful))):
-            digest = hashlib.sha256(sample_file(name)).hexdigest()
-            hashes[f"sample/{name} ({split})"] = {"sha256": digest, "rows": rows}
+            content_hash = hashlib.sha256(sample_file(name)).hexdigest()
+            hashes[f"sample/{name} ({split})"] = {"sha256": content_hash, "rows": rows}
         key = json.dumps([split, limit, hashes], sort_keys=True)
-        return cls(triples, helpful, hashes, hashlib.sha256(key.encode()).hexdigest()[:16])
+        return cls(triples, helpful, hashes, digest(key))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -113,9 +113,9 @@ def measure(
         fingerprint: of the model; with that of the test set it tells whether files are current.
         progress: called with (done, total) in generated responses and read responses.
     """
-    key = _digest(fingerprint, test.fingerprint)
+    key = digest(fingerprint, test.fingerprint)
     # Verdicts serve only as long as the rules that made them; what was generated serves longer.
-    rules = _digest(inspect.getsource(refusal))
+    rules = digest(inspect.getsource(refusal))
     kept = _kept(folder, key)
     if kept is not None and kept.rules == rules:
         return kept.measurement
@@ -165,10 +165,6 @@ def measure(
     )
     _keep(folder, key, rules, measurement)
     return measurement
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 _ARRAYS = ("harmful_probabilities", "benign_probabilities", "helpful_losses")

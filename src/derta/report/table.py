@@ -252,9 +252,14 @@ def _between(low: float | None, high: float | None) -> str:
 
 
 def _short(value: float, low: float | None, high: float | None, *, signed: bool) -> str:
-    """Write a figure and its interval in at most 18 characters: no leading zeros."""
-    figure = number(value, signed=signed).replace("0.", ".", 1)
-    if low is None or high is None:
-        return figure
-    ends = [number(end, 2).replace("0.", ".", 1) for end in (low, high)]
-    return f"{figure} ({', '.join(ends)})"
+    """Write a figure and its interval in the 18 characters of a column: no leading zeros."""
+    written = ""
+    for digits, end_digits in ((3, 2), (2, 2), (2, 1), (1, 1), (1, 0)):
+        written = number(value, digits, signed=signed).replace("0.", ".", 1)
+        if low is None or high is None:
+            return written
+        ends = [number(end, end_digits).replace("0.", ".", 1) for end in (low, high)]
+        written = f"{written} ({', '.join(ends)})"
+        if len(written) <= 18:
+            break
+    return written

@@ -68,7 +68,9 @@ def show(
     encoded = _encode(encoder, chosen, recipe, source)
     settings = row_settings(recipe, refusal_id)
     # The draws depend on the example's place, so the one example is put at its place.
-    rows = TrainingExamples([encoded] * (index + 1), settings).rows(epoch, index)
+    examples = TrainingExamples([encoded] * (index + 1), settings)
+    rows = examples.rows(epoch, index)
+    encoded = examples.example(epoch, index)
     prefix_lengths = _harmful_prefix_lengths(rows, encoded, recipe.method)
     harmful_length = max(prefix_lengths, default=0)
     if isinstance(encoded, EncodedTriple) and recipe.method in (Method.RTO, Method.DERTA):

@@ -12,7 +12,6 @@ A finished run with the same fingerprint (recipe, data, base model, version) is 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import shutil
@@ -27,7 +26,7 @@ from derta import __version__
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.epoch import TrainingExamples
 from derta.data.models import load_model, load_tokenizer
-from derta.files import prepare_run_folder, write_atomically
+from derta.files import digest, prepare_run_folder, write_atomically
 from derta.memory import keep_freed_memory
 from derta.packing import shared_length
 from derta.rows import TargetKind
@@ -57,8 +56,7 @@ class TrainingSummary:
 
 def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
     """Hash everything that decides the weights: recipe, data, derta's version."""
-    parts = [dump_recipe(recipe), json.dumps(data.hashes, sort_keys=True), __version__]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    return digest(dump_recipe(recipe), json.dumps(data.hashes, sort_keys=True), __version__)
 
 
 def finished_run(output: Path, fingerprint: str) -> TrainingSummary | None:
