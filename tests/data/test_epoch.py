@@ -223,14 +223,15 @@ def test_all_methods_see_the_same_examples_shortened() -> None:
         assert vanilla.example(1, index) == derta.example(1, index)
 
 
-def test_a_short_example_has_the_beginnings_of_its_responses_and_no_end_of_turn() -> None:
+def test_a_short_example_has_the_beginning_of_its_harmful_or_helpful_response() -> None:
     examples = _examples(short_share=1.0, short_length=2)
-    assert examples.example(0, 0) == EncodedTriple((1, 20), (7, 30), (100, 101))
+    assert examples.example(0, 0) == EncodedTriple((1, 20), (7, 30, 2), (100, 101))
     assert examples.example(0, len(TRIPLES)) == EncodedHelpful((1, 20), (50, 51))
     for row in examples.rows(0, 0):
         transitions = row.target_kinds.count(TargetKind.REFUSAL_TRANSITION)
         assert transitions in (0, 3), "after 0, 1 and 2 tokens of the harmful response"
-        assert 2 not in row.target_ids
+        if not transitions:
+            assert row.target_ids == (7, 30, 2), "a refusal is learnt to its end"
 
 
 def test_no_short_share_leaves_every_example_whole() -> None:

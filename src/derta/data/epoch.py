@@ -41,10 +41,10 @@ class RowSettings:
     the methods see the same amount of safe responses. With shared prefixes another k costs only
     the tokens of r: the same objective, drawn with less variance."""
     short_share: float = 0.0
-    """Share of the examples of which an epoch sees only the beginnings, drawn anew each epoch:
-    what decides about refusing stands there, and it costs few tokens."""
+    """Share of the examples whose harmful or helpful response an epoch sees only the beginning
+    of, drawn anew each epoch: what decides about refusing stands there, and costs few tokens."""
     short_length: int = 16
-    """Tokens of each response of a short example."""
+    """Tokens of that beginning."""
 
 
 class TrainingExamples:
@@ -67,7 +67,7 @@ class TrainingExamples:
         return [] if index < 0 else self.rows(epoch, index)
 
     def example(self, epoch: int, index: int) -> EncodedTriple | EncodedHelpful:
-        """Return an example as an epoch sees it: whole, or the beginnings of its responses."""
+        """Return an example as an epoch sees it: whole, or with the beginning of a response."""
         example, settings = self.examples[index], self.settings
         # A generator of its own: all methods see the same examples shortened.
         drawn = random.Random(f"{settings.seed}/{epoch}/{index}/short").random()
@@ -105,12 +105,13 @@ class TrainingExamples:
 def _shortened(
     example: EncodedTriple | EncodedHelpful, length: int
 ) -> EncodedTriple | EncodedHelpful:
-    """Keep the first tokens of each response; one that is cut has no end-of-turn token."""
+    """Keep the first tokens of h or the helpful response, and all of r.
+
+    A refusal has to be learnt to its end: models trained on the beginnings of r ran on in circles.
+    """
     if isinstance(example, EncodedHelpful):
         return EncodedHelpful(example.prompt_ids, example.response_ids[:length])
-    return EncodedTriple(
-        example.prompt_ids, example.safe_ids[:length], example.harmful_ids[:length]
-    )
+    return EncodedTriple(example.prompt_ids, example.safe_ids, example.harmful_ids[:length])
 
 
 class EpochSampler:

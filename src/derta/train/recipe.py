@@ -104,10 +104,10 @@ class RowsRecipe(_Section):
     max_helpful_length: _Length = None
     """Tokens of a helpful response that are used; the rest is cut, with no end to learn."""
     short_share: Annotated[float, Field(ge=0, le=1, description="a share from 0 to 1")] = 0.0
-    """Share of the examples of which an epoch sees only the first `short_length` tokens of each
-    response, drawn anew each epoch."""
+    """Share of the examples of whose harmful or helpful response an epoch sees only the first
+    `short_length` tokens, drawn anew each epoch."""
     short_length: Annotated[int, Field(ge=1, description="a number of tokens, 1 or more")] = 16
-    """Tokens of each response of a short example."""
+    """Tokens of the harmful or helpful response of a short example."""
     overlong: Annotated[
         Literal["error", "truncate", "skip"], Field(description="error, truncate or skip")
     ] = "error"
