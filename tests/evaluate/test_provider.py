@@ -19,7 +19,9 @@ from inspect_ai.model import (
 
 from derta.data.encode import ChatEncoder
 from derta.errors import ModelError
+from derta.evaluate import batching
 from derta.evaluate.batching import BatchGenerator
+from derta.evaluate.decoding import decode_greedily
 from derta.evaluate.provider import LocalModelAPI, input_token_ids, local_model
 from tests.evaluate.samples import model_and_tokenizer
 from tests.tiny import tiny_tokenizer
@@ -52,10 +54,29 @@ def test_a_batch_gives_each_row_what_it_gets_alone() -> None:
     assert [list(result.token_ids) for result in results] == [greedy(model, r, 8) for r in rows]
 
 
-def test_batches_are_formed_when_all_requests_are_in_and_hold_similar_lengths(
+def test_batches_are_formed_when_all_requests_are_in_and_hold_what_begins_alike(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, _ = model_and_tokenizer()
+    seen: list[list[tuple[int, ...]]] = []
+
+    def watched(model: Any, prompts: list[tuple[int, ...]], *rest: Any, **named: Any) -> Any:
+        seen.append(prompts)
+        return decode_greedily(model, prompts, *rest, **named)
+
+    monkeypatch.setattr(batching, "decode_greedily", watched)
+    requests = [(10, 11), (20, 21), (10, 11, 12, 13), (20,), (10, 11, 12), (20, 21, 22)]
+    with generator(model, batch_size=3) as batches:
+        for future in [batches.submit(request, 2) for request in requests]:
+            future.result(60)
+    assert [{prompt[0] for prompt in prompts} for prompts in seen] == [{20}, {10}]
+
+
+def test_a_model_that_cannot_share_gets_the_same_in_batches_of_similar_lengths(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, _ = model_and_tokenizer()
+    monkeypatch.setattr(batching, "reason_decoding_is_plain", lambda _: "a test")
     shapes: list[tuple[int, int]] = []
     stock = model.generate
 
@@ -64,11 +85,11 @@ def test_batches_are_formed_when_all_requests_are_in_and_hold_similar_lengths(
         return stock(**arguments)
 
     monkeypatch.setattr(model, "generate", watched)
-    lengths = [5, 20, 6, 21, 7, 22]
+    rows = [tuple(range(10, 10 + length)) for length in (5, 20, 6, 21, 7, 22)]
     with generator(model, batch_size=3) as batches:
-        for future in [batches.submit(range(10, 10 + length), 2) for length in lengths]:
-            future.result(60)
+        results = [future.result(60) for future in [batches.submit(row, 2) for row in rows]]
     assert shapes == [(3, 22), (3, 7)]
+    assert [list(result.token_ids) for result in results] == [greedy(model, r, 2) for r in rows]
 
 
 def test_an_output_ends_at_the_end_of_turn_token_and_says_so() -> None:
@@ -90,14 +111,13 @@ def test_a_model_error_reaches_every_caller_of_the_batch_and_the_next_batch_stil
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, _ = model_and_tokenizer()
-    stock = model.generate
 
-    def failing(**arguments: Any) -> Any:
-        if arguments["input_ids"].shape[1] > 10:
+    def failing(model: Any, prompts: list[tuple[int, ...]], *rest: Any, **named: Any) -> Any:
+        if len(prompts[0]) > 10:
             raise RuntimeError("out of memory")
-        return stock(**arguments)
+        return decode_greedily(model, prompts, *rest, **named)
 
-    monkeypatch.setattr(model, "generate", failing)
+    monkeypatch.setattr(batching, "decode_greedily", failing)
     with generator(model, batch_size=2) as batches:
         long = [batches.submit(range(10, 30), 2) for _ in range(2)]
         short = batches.submit(range(10, 14), 2)
@@ -110,14 +130,13 @@ def test_a_model_error_reaches_every_caller_of_the_batch_and_the_next_batch_stil
 def test_closing_cancels_what_waits_and_ends_the_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = model_and_tokenizer()
     begun, go_on = threading.Event(), threading.Event()
-    stock = model.generate
 
-    def held(**arguments: Any) -> Any:
+    def held(*arguments: Any, **named: Any) -> Any:
         begun.set()
         assert go_on.wait(60)
-        return stock(**arguments)
+        return decode_greedily(*arguments, **named)
 
-    monkeypatch.setattr(model, "generate", held)
+    monkeypatch.setattr(batching, "decode_greedily", held)
     batches = generator(model, batch_size=1)
     first, second = batches.submit((10, 11, 12), 1), batches.submit((10, 11), 1)
     assert begun.wait(60)

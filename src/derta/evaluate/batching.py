@@ -1,10 +1,11 @@
-"""Requests for text become batches of similar length on one worker thread.
+"""Requests for text become batches on one worker thread.
 
 Callers on any thread hand in token ids and get a future. The worker waits until no request has
-come for a moment, so that it knows them all, and then takes them longest first: rows of a batch
-need little padding, a batch too large for the memory fails at once, and the time left can be
-read off the first batches. Covered: greedy decoding with any transformers causal language model,
-in memory. Not covered: sampling, continuous batching, several devices.
+come for a moment, so that it knows them all, and then puts those into a batch that begin alike:
+what they share is computed once (`derta.evaluate.decoding`). Where a model can't do that, batches
+hold similar lengths, longest first, and transformers' `generate` runs them. Covered: greedy
+decoding with any transformers causal language model, in memory. Not covered: sampling, continuous
+batching, several devices.
 
 Shapes:  B rows, T tokens.
 """
@@ -22,22 +23,13 @@ import torch
 from transformers import GenerationConfig
 
 from derta.errors import ModelError
+from derta.evaluate.decoding import Generated, decode_greedily, reason_decoding_is_plain
 
 __all__ = ["BatchGenerator", "Generated"]
 
 DEFAULT_BATCH_SIZE = 48
 GATHER_SECONDS = 0.3
 """Requests that come less than this after one another are batched together."""
-
-
-@dataclass(frozen=True, slots=True)
-class Generated:
-    """What the model wrote for one request."""
-
-    token_ids: tuple[int, ...]
-    """New tokens, without the end-of-turn token."""
-    finished: bool
-    """Whether the model ended its turn, rather than the token limit."""
 
 
 @dataclass(slots=True)
@@ -71,6 +63,7 @@ class BatchGenerator:
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, but a batch has at least one row")
         self._model = model
+        self._plain = reason_decoding_is_plain(model) is not None
         own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
         own_ids = own if isinstance(own, (list, tuple)) else [] if own is None else [own]
         self._end_ids = frozenset(end_ids) | frozenset(own_ids)
@@ -127,8 +120,8 @@ class BatchGenerator:
     def _work(self) -> None:
         waiting: list[_Request] = []
         while self._gather(waiting):
-            # Longest first; the limit on new tokens is one number for a batch.
-            waiting.sort(key=lambda r: (r.max_new_tokens, len(r.input_ids)), reverse=True)
+            # The limit on new tokens is one number for a batch.
+            waiting.sort(key=self._order, reverse=True)
             same = [r for r in waiting if r.max_new_tokens == waiting[0].max_new_tokens]
             batch = same[: self._batch_size]
             chosen = {id(request) for request in batch}
@@ -147,6 +140,11 @@ class BatchGenerator:
                     request.future.set_result(result)
         for request in waiting:
             request.future.cancel()
+
+    def _order(self, request: _Request) -> tuple[Any, ...]:
+        """Sort by what makes good neighbours in a batch: length, or what prompts begin with."""
+        length = (len(request.input_ids),)
+        return request.max_new_tokens, length if self._plain else request.input_ids
 
     def _gather(self, waiting: list[_Request]) -> bool:
         """Move requests from the queue to `waiting`; False when the generator is closed."""
@@ -167,6 +165,21 @@ class BatchGenerator:
                 wait = self._gather_seconds
 
     def _generate(self, batch: list[_Request]) -> list[Generated]:
+        was_training = self._model.training
+        self._model.eval()
+        try:
+            if self._plain:
+                return self._generate_plainly(batch)
+            return decode_greedily(
+                self._model,
+                [request.input_ids for request in batch],
+                batch[0].max_new_tokens,
+                end_ids=self._end_ids,
+            )
+        finally:
+            self._model.train(was_training)
+
+    def _generate_plainly(self, batch: list[_Request]) -> list[Generated]:
         length = max(len(request.input_ids) for request in batch)
         input_ids = torch.full((len(batch), length), self._pad_id, dtype=torch.long)  # (B, T)
         attention_mask = torch.zeros_like(input_ids)
@@ -183,17 +196,12 @@ class BatchGenerator:
             eos_token_id=sorted(self._end_ids),
             use_cache=True,
         )
-        was_training = self._model.training
-        self._model.eval()
-        try:
-            with torch.inference_mode():
-                output = self._model.generate(
-                    input_ids=input_ids.to(device),
-                    attention_mask=attention_mask.to(device),
-                    generation_config=config,
-                )
-        finally:
-            self._model.train(was_training)
+        with torch.inference_mode():
+            output = self._model.generate(
+                input_ids=input_ids.to(device),
+                attention_mask=attention_mask.to(device),
+                generation_config=config,
+            )
         return [self._cut(row) for row in output[:, length:].tolist()]
 
     def _cut(self, ids: list[int]) -> Generated:

@@ -1,0 +1,117 @@
+"""What decoding with shared prompts promises: each prompt gets what it gets alone.
+
+The tests run in float64, where no two logits of a random model are near enough to change places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from derta.evaluate.decoding import Generated, decode_greedily, reason_decoding_is_plain
+from tests.tiny import FAMILIES, PEFT_WARNING, tiny_model
+
+SYSTEM = (11, 12, 13, 14, 15, 16)
+PROMPTS = [
+    (*SYSTEM, 20, 21, 30, 31, 32, 33),
+    (*SYSTEM, 20, 21, 30),
+    (*SYSTEM, 40),
+    (60,),
+    (*SYSTEM, 20, 21),
+    (*SYSTEM, 20, 21),
+    (61, 62, 63),
+]
+SHARING = [name for name in FAMILIES if reason_decoding_is_plain(tiny_model(name)) is None]
+
+
+def alone(model: Any, prompt: Sequence[int], count: int, end_ids: Sequence[int]) -> Generated:
+    """Decode one prompt without padding, sharing or a cache."""
+    written: list[int] = []
+    with torch.inference_mode():
+        for _ in range(count):
+            logits = model(input_ids=torch.tensor([[*prompt, *written]]), use_cache=False).logits
+            token = int(logits[0, -1].argmax())
+            if token in end_ids:
+                return Generated(tuple(written), True)
+            written.append(token)
+    return Generated(tuple(written), False)
+
+
+def double(name: str) -> Any:
+    return tiny_model(name).double().eval()
+
+
+def computed_shapes(model: Any, *arguments: Any, **settings: Any) -> list[tuple[int, ...]]:
+    """Decode and list the (rows, tokens) of every forward pass."""
+    shapes: list[tuple[int, ...]] = []
+    hook = model.get_input_embeddings().register_forward_pre_hook(
+        lambda _, inputs: shapes.append(tuple(inputs[0].shape))
+    )
+    try:
+        decode_greedily(model, *arguments, **settings)
+    finally:
+        hook.remove()
+    return shapes
+
+
+@pytest.mark.parametrize("name", SHARING)
+def test_every_prompt_gets_what_it_gets_alone(name: str) -> None:
+    model = double(name)
+    results = decode_greedily(model, PROMPTS, 9, end_ids=[2])
+    assert results == [alone(model, prompt, 9, [2]) for prompt in PROMPTS]
+
+
+def test_the_families_that_share_are_the_ones_whose_attention_reaches_all_the_way() -> None:
+    assert {"llama", "mistral", "mixtral", "qwen3", "gemma", "phi3"} <= set(SHARING)
+    for name in ("mistral-window", "qwen3-window", "gemma2"):
+        assert reason_decoding_is_plain(tiny_model(name)) is not None
+
+
+@pytest.mark.parametrize("prefill_tokens", [1, 7, 10_000])
+def test_the_size_of_the_trees_changes_nothing(prefill_tokens: int) -> None:
+    model = double("llama")
+    results = decode_greedily(model, PROMPTS, 5, end_ids=[2], prefill_tokens=prefill_tokens)
+    assert results == decode_greedily(model, PROMPTS, 5, end_ids=[2])
+
+
+def test_what_prompts_begin_with_is_computed_once() -> None:
+    nested = [(*SYSTEM, *range(20, 20 + k), 90) for k in (0, 5, 10, 20, 40)]
+    shapes = computed_shapes(double("llama"), nested, 1, end_ids=[2])
+    assert shapes == [(1, len(SYSTEM) + 40), (5, 1)]
+
+
+def test_rows_that_have_ended_leave_the_batch() -> None:
+    model = double("llama")
+    free = [alone(model, prompt, 6, []).token_ids for prompt in PROMPTS]
+    end = free[0][2]  # ends the first row after two tokens, others sooner, later or not at all
+    expected = [alone(model, prompt, 6, [end]) for prompt in PROMPTS]
+    assert len({len(each.token_ids) for each in expected}) > 1
+    assert decode_greedily(model, PROMPTS, 6, end_ids=[end]) == expected
+    steps = [rows for rows, tokens in computed_shapes(model, PROMPTS, 6, end_ids=[end])][1:]
+    running = [sum(len(e.token_ids) >= step for e in expected) for step in range(6)]
+    assert steps == [rows for rows in running if rows]
+
+
+def test_a_batch_that_has_ended_is_not_continued() -> None:
+    model = double("llama")
+    first = alone(model, PROMPTS[0], 1, []).token_ids[0]
+    shapes = computed_shapes(model, PROMPTS[:1], 50, end_ids=[first])
+    assert len(shapes) == 2
+
+
+@pytest.mark.filterwarnings(PEFT_WARNING)
+def test_an_adapter_is_used() -> None:
+    from peft import LoraConfig, get_peft_model
+
+    model = double("llama")
+    plain = decode_greedily(model, PROMPTS, 6, end_ids=[2])
+    adapted: Any = get_peft_model(
+        model, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    ).double()
+    adapted.eval()
+    results = decode_greedily(adapted, PROMPTS, 6, end_ids=[2])
+    assert results == [alone(adapted, prompt, 6, [2]) for prompt in PROMPTS]
+    assert results != plain
