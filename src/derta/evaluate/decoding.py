@@ -215,4 +215,5 @@ def _run_tree(inner: Any, tree: TrainingRow) -> list[tuple[Tensor, Tensor]]:
         past_key_values=cache,
         use_cache=True,
     )
-    return [(layer.keys, layer.values) for layer in cache.layers]
+    layers: list[Any] = cache.layers  # of a cache without a configuration: full attention layers
+    return [(layer.keys, layer.values) for layer in layers]
