@@ -1,7 +1,7 @@
 """The chunked loss is the plain formula: value, gradient, memory.
 
-Covered: hidden states, matrix and bias, scale and soft cap, frozen and trained heads, chunks,
-rounding, no targets, bf16 autocast, and that logits of more than one chunk never exist. Not
+Covered: hidden states, matrix and bias, scale and soft cap, frozen and trained heads, margins,
+chunks, rounding, no targets, bf16 autocast, and that logits of more than one chunk never exist. Not
 covered: speed.
 """
 
@@ -87,6 +87,43 @@ def test_only_the_bias_or_only_the_matrix_may_be_trained() -> None:
         (found,) = _gradients(losses, upstream, [tensor])
         reference = reference_cross_entropy(hidden, output, targets)
         torch.testing.assert_close(found, *_gradients(reference, upstream, [tensor]))
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("head", HEADS)
+def test_margins_are_the_plain_formula_with_a_raised_logit(
+    head: str, chunk: int, trained: bool
+) -> None:
+    hidden, weight, offset, targets, upstream = _inputs(torch.float64, trained=trained)
+    targets[2] = 5  # the tracked token itself is a target, too
+    margins = torch.tensor([0.0, 2.0, 3.0, 0.5, 0.0, 8.0, 2.0])
+    output = OutputHead(weight, offset, **HEADS[head])
+    wanted = [t for t in (hidden, weight, offset) if t is not None and t.requires_grad]
+    expected = reference_cross_entropy(hidden, output, targets, tracked_id=5, margins=margins)
+    losses, tracked = supervised_cross_entropy(
+        hidden, output, targets, tracked_id=5, margins=margins, chunk=chunk
+    )
+    torch.testing.assert_close(losses, expected)
+    for found, truth in zip(
+        _gradients(losses, upstream, wanted), _gradients(expected, upstream, wanted), strict=True
+    ):
+        torch.testing.assert_close(found, truth)
+    # What is logged is the model's own probability.
+    torch.testing.assert_close(tracked, output.logits(hidden).log_softmax(-1)[:, 5].detach())
+
+
+def test_a_margin_asks_for_a_probability_that_is_smaller_by_its_exponential() -> None:
+    """The loss with margin m is the loss without one of a model with the logit m higher."""
+    weight = torch.eye(3, dtype=torch.float64)
+    hidden = torch.tensor([[1.0, 0.0, -1.0]], dtype=torch.float64)
+    lower = torch.tensor([[1.0, 0.0, -3.0]], dtype=torch.float64)
+    target = torch.tensor([0])
+    without, _ = supervised_cross_entropy(hidden, OutputHead(weight), target, tracked_id=2)
+    with_margin, _ = supervised_cross_entropy(
+        lower, OutputHead(weight), target, tracked_id=2, margins=torch.tensor([2.0])
+    )
+    torch.testing.assert_close(with_margin, without)
 
 
 @pytest.mark.parametrize("trained", [True, False])

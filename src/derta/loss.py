@@ -63,9 +63,21 @@ def configured_head(causal_model: Any) -> OutputHead:
     )
 
 
-def reference_cross_entropy(hidden: Tensor, head: OutputHead, target_ids: Tensor) -> Tensor:
+def reference_cross_entropy(
+    hidden: Tensor,
+    head: OutputHead,
+    target_ids: Tensor,
+    *,
+    tracked_id: int = 0,
+    margins: Tensor | None = None,
+) -> Tensor:
     """Compute -log P(target) for each target, (S,), the plain way: all the logits at once."""
-    return torch.nn.functional.cross_entropy(head.logits(hidden), target_ids, reduction="none")
+    logits = head.logits(hidden)  # (S, V)
+    if margins is not None:
+        tracked = torch.zeros_like(logits)
+        tracked[:, tracked_id] = margins.to(logits.dtype)
+        logits = logits + tracked
+    return torch.nn.functional.cross_entropy(logits, target_ids, reduction="none")
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -84,6 +96,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor | None,
         target_ids: Tensor,
+        margins: Tensor | None,
         settings: tuple[float, float | None, int, int],
     ) -> tuple[Tensor, Tensor]:
         scale, softcap, chunk, tracked_id = settings
@@ -98,8 +111,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             targets = target_ids[start : start + chunk]
             logits = head.logits(part)  # (chunk, V)
             log_probabilities = torch.log_softmax(logits, dim=-1)
-            losses.append(-log_probabilities.gather(1, targets[:, None])[:, 0])
             tracked.append(log_probabilities[:, tracked_id].clone())  # a view would keep them all
+            if margins is not None:
+                _add_margins_(log_probabilities, tracked_id, margins[start : start + chunk])
+            losses.append(-log_probabilities.gather(1, targets[:, None])[:, 0])
             if early:
                 gradient = _logit_gradient(logits, log_probabilities, targets, head)
                 gradients.append(gradient @ weight)
@@ -108,7 +123,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         if early:
             ctx.save_for_backward(torch.cat(gradients))
         else:
-            ctx.save_for_backward(hidden, weight, bias, target_ids)
+            ctx.save_for_backward(hidden, weight, bias, target_ids, margins)
         tracked_log_probabilities = torch.cat(tracked)
         ctx.mark_non_differentiable(tracked_log_probabilities)
         return torch.cat(losses), tracked_log_probabilities
@@ -118,9 +133,10 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_losses = gradients[0]
         if ctx.early:
             (per_target,) = ctx.saved_tensors
-            return grad_losses[:, None].to(per_target.dtype) * per_target, None, None, None, None
-        hidden, weight, bias, target_ids = ctx.saved_tensors
-        scale, softcap, chunk, _ = ctx.settings
+            grad_hidden = grad_losses[:, None].to(per_target.dtype) * per_target
+            return grad_hidden, None, None, None, None, None
+        hidden, weight, bias, target_ids, margins = ctx.saved_tensors
+        scale, softcap, chunk, tracked_id = ctx.settings
         head = OutputHead(weight, bias, scale, softcap)
         grad_hidden = torch.empty_like(hidden)
         accumulate = torch.promote_types(weight.dtype, torch.float32)
@@ -131,6 +147,8 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             targets = target_ids[start : start + chunk]
             logits = head.logits(part)
             log_probabilities = torch.log_softmax(logits, dim=-1)
+            if margins is not None:
+                _add_margins_(log_probabilities, tracked_id, margins[start : start + chunk])
             grad_logits = _logit_gradient(logits, log_probabilities, targets, head)
             grad_logits = grad_logits * grad_losses[start : start + chunk, None].to(weight.dtype)
             grad_hidden[start : start + chunk] = grad_logits @ weight
@@ -143,7 +161,19 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None if grad_bias is None or bias is None else grad_bias.to(bias.dtype),
             None,
             None,
+            None,
         )
+
+
+def _add_margins_(log_probabilities: Tensor, tracked_id: int, margins: Tensor) -> None:
+    """Renormalise (S, V) in place as if the tracked token's logits had been raised by `margins`.
+
+    The other probabilities are divided by 1 + P (e^m - 1), where P is the token's own.
+    """
+    margins = margins.to(log_probabilities.dtype)
+    probability = log_probabilities[:, tracked_id].exp()
+    log_probabilities -= torch.log1p(probability * torch.expm1(margins))[:, None]
+    log_probabilities[:, tracked_id] += margins
 
 
 def _logit_gradient(
@@ -165,19 +195,28 @@ def supervised_cross_entropy(
     target_ids: Tensor,
     *,
     tracked_id: int = 0,
+    margins: Tensor | None = None,
     chunk: int = DEFAULT_CHUNK,
 ) -> tuple[Tensor, Tensor]:
     """Compute -log P(target) for each supervised target, and log P(tracked token) beside it.
+
+    With a margin m at a target, P(target) is computed as if the tracked token's logit were m
+    nats higher than it is: the model has to give that token e^-m of the probability to reach the
+    same loss. A margin moves the operating point even where the training data are learnt by
+    heart, which a weight doesn't (logit adjustment: Menon et al., ICLR 2021, equation 10).
 
     Args:
         hidden: (S, H), the final hidden states at the predicting positions.
         head: the model's output matrix and what belongs to it.
         target_ids: (S,).
-        tracked_id: the token whose log probability is returned for logging: the refusal token.
+        tracked_id: the token whose log probability is returned for logging, and that the margins
+            belong to: the refusal token.
+        margins: (S,) in nats; None is no margin anywhere.
         chunk: targets projected at a time; memory is chunk x V, the result doesn't depend on it.
 
     Returns:
-        losses (S,) in nats, differentiable; log P(tracked_id) (S,), not differentiable.
+        losses (S,) in nats, differentiable; log P(tracked_id) (S,), the model's own without any
+        margin, not differentiable.
     """
     if len(target_ids) == 0:
         # A micro-batch without targets still needs a graph, or DDP waits for its gradients: those
@@ -195,5 +234,5 @@ def supervised_cross_entropy(
     settings = (head.scale, head.softcap, chunk, tracked_id)
     with torch.autocast(hidden.device.type, enabled=False):
         apply: Any = _ChunkedCrossEntropy.apply
-        losses, tracked = apply(hidden, weight, bias, target_ids, settings)
+        losses, tracked = apply(hidden, weight, bias, target_ids, margins, settings)
     return losses, tracked

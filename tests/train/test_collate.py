@@ -1,6 +1,7 @@
 """What the collator promises: rows as tensors, packed or plain, and nothing lost.
 
-Covered: padding, flattened target positions, weights, empty micro-batches, plain against packed.
+Covered: padding, flattened target positions, weights, margins, empty micro-batches, plain
+against packed.
 Not covered: what a model makes of them (`tests/invariants`, `test_trainer`).
 """
 
@@ -69,6 +70,19 @@ def test_packed_and_plain_hold_the_same_targets() -> None:
 
     collator = RowCollator(pad_id=PAD, max_tokens=40, weights={TargetKind.HELPFUL: 0.5})
     assert targets(collator(groups)) == targets(collator.plain()(groups))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_the_margin_belongs_to_helpful_targets_only(packed: bool) -> None:
+    batch = RowCollator(pad_id=PAD, packed=packed, helpful_margin=2.5)([TRIPLE, HELPFUL])
+    for kind, margin in zip(
+        batch["target_kinds"].tolist(), batch["refusal_margins"].tolist(), strict=True
+    ):
+        assert margin == (2.5 if kind == TargetKind.HELPFUL else 0.0)
+
+
+def test_without_a_margin_a_batch_holds_none() -> None:
+    assert "refusal_margins" not in RowCollator(pad_id=PAD)([TRIPLE, HELPFUL])
 
 
 def test_packed_rows_are_those_of_pack_and_computed_tokens_are_fewer() -> None:

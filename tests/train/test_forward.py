@@ -7,6 +7,7 @@ output matrix, models without one. Not covered: the numbers (`tests/invariants`)
 from __future__ import annotations
 
 import copy
+import math
 import random
 from pathlib import Path
 
@@ -55,6 +56,22 @@ def test_without_targets_it_is_the_stock_forward() -> None:
     assert type(before) is type(after)
     assert torch.equal(before.logits, after.logits)
     assert torch.equal(before.loss, after.loss)
+
+
+@pytest.mark.parametrize("tree", [True, False])
+def test_a_margin_raises_the_loss_and_leaves_the_logged_probability(tree: bool) -> None:
+    model = tiny_model("llama")
+    install_supervised_forward(model)
+    batch = batch_of([build_helpful_row(random_helpful(random.Random(0)))], tree=tree)
+    plain = model(**batch, denominator=1.0, refusal_id=REFUSAL_ID)
+    margins = torch.full_like(batch["target_weights"], 3.0)
+    with_margin = model(**batch, denominator=1.0, refusal_id=REFUSAL_ID, refusal_margins=margins)
+    probability = plain.refusal_log_probabilities.exp()
+    expected = plain.target_losses + torch.log1p(probability * (math.exp(3.0) - 1.0))
+    torch.testing.assert_close(with_margin.target_losses, expected)
+    torch.testing.assert_close(
+        with_margin.refusal_log_probabilities, plain.refusal_log_probabilities
+    )
 
 
 def test_no_module_and_no_name_is_added_and_a_saved_model_is_stock(tmp_path: Path) -> None:

@@ -85,6 +85,7 @@ def test_all_problems_of_a_recipe_are_reported_at_once(tmp_path: Path) -> None:
         "rows.share_without_prefix=-0.1",
         "rows.max_length=2.5",
         "rows.weights.helpful=-1",
+        "rows.helpful_margin=-1",
         "rows.weights={helpful: 0, safe_response: 0, refusal_transition: 0}",
         "rows=3",
         "seed=true",

@@ -28,6 +28,8 @@ class RowCollator:
     """Length of a packed row: a dense mask costs its square."""
     weights: dict[TargetKind, float] = field(default_factory=dict)
     """Weight of each kind of target in the loss; 1.0 where none is named."""
+    helpful_margin: float = 0.0
+    """Nats added to the refusal token's logit at helpful targets, in training only."""
 
     def plain(self) -> RowCollator:
         """Return the same collator without sharing and packing."""
@@ -38,8 +40,9 @@ class RowCollator:
 
         Returns:
             input_ids (B, T); target_positions, target_ids, target_kinds, target_weights (S,),
-            positions being indices into the flattened (B * T) tokens; for packed rows also
-            position_ids and expires_at (B, T), for plain rows attention_mask (B, T).
+            positions being indices into the flattened (B * T) tokens; with a margin also
+            refusal_margins (S,); for packed rows also position_ids and expires_at (B, T), for
+            plain rows attention_mask (B, T).
         """
         if self.packed:
             rows = pack([group for group in groups if group], self.max_tokens)
@@ -73,6 +76,9 @@ class RowCollator:
                 [self.weights.get(kind, 1.0) for kind in kinds], dtype=torch.float32
             ),
         }
+        if self.helpful_margin:
+            helpful = batch["target_kinds"] == int(TargetKind.HELPFUL)
+            batch["refusal_margins"] = helpful * self.helpful_margin
         if self.packed:
             return {**batch, "position_ids": position_ids, "expires_at": expires_at}
         return {**batch, "attention_mask": attention_mask}

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
 from derta.attention import tree_mask
+from derta.data.models import without_adapter
 from derta.errors import ModelError
 from derta.loss import OutputHead, configured_head, supervised_cross_entropy
 
@@ -33,9 +34,9 @@ class SupervisedOutput(ModelOutput):
     loss: Tensor | None = None
     """Sum of weight x loss over the targets, divided by `denominator`; scalar."""
     target_losses: Tensor | None = None
-    """(S,) in nats, detached."""
+    """(S,) in nats, detached; with their margins."""
     refusal_log_probabilities: Tensor | None = None
-    """(S,) log P(refusal token) at each target, detached."""
+    """(S,) log P(refusal token) at each target, detached; without margins."""
 
 
 _PLAIN_HEADS = {
@@ -70,8 +71,7 @@ def output_head(causal_model: Any) -> OutputHead:
 
 def _innermost(model: nn.Module) -> Any:
     """Find the causal language model below a PEFT wrapper."""
-    wrapper: Any = model
-    inner = wrapper.get_base_model() if hasattr(model, "get_base_model") else wrapper
+    inner = without_adapter(model)
     if not hasattr(inner, "get_decoder") or inner.get_output_embeddings() is None:
         raise ModelError(f"{type(inner).__name__} is not a causal language model")
     return inner
@@ -120,6 +120,7 @@ def _supervised(
     target_weights: Tensor,
     denominator: Tensor | float,
     refusal_id: int,
+    refusal_margins: Tensor | None = None,
     position_ids: Tensor | None = None,
     expires_at: Tensor | None = None,
     attention_mask: Tensor | None = None,
@@ -135,6 +136,7 @@ def _supervised(
         target_weights: (S,).
         denominator: sum of the target weights of the whole optimizer step.
         refusal_id: the token whose probability is logged.
+        refusal_margins: (S,) in nats, added to the refusal token's logits; None adds nothing.
         position_ids: (B, T); with `expires_at` only.
         expires_at: (B, T) for tree-shaped rows; None for plain right-padded rows.
         attention_mask: (B, T), 1 at tokens; for plain rows.
@@ -155,7 +157,11 @@ def _supervised(
     ).last_hidden_state  # (B, T, H)
     supervised = hidden.flatten(0, 1)[target_positions]  # (S, H)
     losses, refusal = supervised_cross_entropy(
-        supervised, output_head(causal_model), target_ids, tracked_id=refusal_id
+        supervised,
+        output_head(causal_model),
+        target_ids,
+        tracked_id=refusal_id,
+        margins=refusal_margins,
     )
     loss = (losses * target_weights.to(losses.dtype)).sum() / denominator
     return SupervisedOutput(

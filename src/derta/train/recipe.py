@@ -116,6 +116,11 @@ class RowsRecipe(_Section):
     """Compute common beginnings once and pack rows side by side."""
     pack_tokens: Annotated[int, Field(ge=8, description="a number of tokens, 8 or more")] = 512
     """Tokens of a packed row; a longer example has a row of its own."""
+    helpful_margin: Annotated[
+        float, Field(ge=0, le=20, description="a number of nats from 0 to 20")
+    ] = 0.0
+    """Added to the refusal token's logit at helpful targets while training: P(refusal) has to be
+    e^-margin smaller there for the same loss."""
     weights: Annotated[
         WeightsRecipe, Field(description="a section with helpful, safe_response ...")
     ] = WeightsRecipe()
