@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A terminal or pipe that can't show a character gets a question mark, not a traceback.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a pipe has none
     parser = _parser()
     parsed, rest = parser.parse_known_args(arguments)
     # argparse gives up on positional arguments after an option; key=value may stand anywhere.

@@ -28,6 +28,7 @@ __all__ = [
     "build_rows",
     "draw_harmful_prefix_length",
     "draw_kept_positions",
+    "plain_row",
 ]
 
 
@@ -101,9 +102,14 @@ class TrainingRow:
         return len(self.token_ids)
 
 
-def _plain_row(
+def plain_row(
     token_ids: Sequence[int], targets: Iterable[tuple[int, int, TargetKind]]
 ) -> TrainingRow:
+    """Make a row of one token sequence with targets (position, target id, kind).
+
+    Raises:
+        ValueError: a target has no token before it.
+    """
     length = len(token_ids)
     listed = list(targets)
     if any(position < 0 for position, _, _ in listed):
@@ -123,7 +129,7 @@ def _response_row(
 ) -> TrainingRow:
     """Maximum likelihood of a response after a context: token i is predicted by the one before."""
     first = len(context_ids) - 1
-    return _plain_row(
+    return plain_row(
         (*context_ids, *response_ids[:-1]),
         ((first + i, token, kind) for i, token in enumerate(response_ids)),
     )
@@ -175,7 +181,7 @@ def build_rows(
             raise ValueError(f"kept_positions must lie in 0..{length}")
         first = len(triple.prompt_ids) - 1
         rows.append(
-            _plain_row(
+            plain_row(
                 (*triple.prompt_ids, *triple.harmful_ids),
                 ((first + t, refusal_id, TargetKind.REFUSAL_TRANSITION) for t in kept),
             )

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from derta.data.encode import ChatEncoder
+from derta.data.models import without_adapter
 from derta.errors import ModelError
 from derta.loss import configured_head, supervised_cross_entropy
 from derta.triple import Conversation
@@ -72,7 +73,7 @@ def measure_responses(
     """
     if finished is not None and len(finished) != len(pairs):
         raise ValueError(f"{len(finished)} values of finished for {len(pairs)} pairs")
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    inner = without_adapter(model)
     rows = []
     for index, (conversation, response) in enumerate(pairs):
         prompt = encoder.prompt_ids(conversation)

@@ -69,6 +69,8 @@ class TrainingExamples:
     def example(self, epoch: int, index: int) -> EncodedTriple | EncodedHelpful:
         """Return an example as an epoch sees it: whole, or with the beginning of a response."""
         example, settings = self.examples[index], self.settings
+        if not settings.short_share:
+            return example
         # A generator of its own: all methods see the same examples shortened.
         drawn = random.Random(f"{settings.seed}/{epoch}/{index}/short").random()
         if drawn >= settings.short_share:

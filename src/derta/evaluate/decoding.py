@@ -24,8 +24,9 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from derta.attention import reason_trees_are_unsupported, tree_mask
+from derta.data.models import without_adapter
 from derta.packing import share_prefixes
-from derta.rows import TargetKind, TrainingRow
+from derta.rows import TargetKind, TrainingRow, plain_row
 
 __all__ = ["Generated", "decode_greedily", "reason_decoding_is_plain"]
 
@@ -45,7 +46,7 @@ class Generated:
 
 def reason_decoding_is_plain(model: Any) -> str | None:
     """Say why this model is left to its own `generate`, or None."""
-    inner = _without_adapter(model)
+    inner = without_adapter(model)
     if not hasattr(inner, "get_decoder"):
         return f"{type(inner).__name__} has no decoder that derta knows"
     config = inner.config.get_text_config()
@@ -79,7 +80,7 @@ def decode_greedily(
         One result a prompt, in their order. The same as one by one and without a cache, but for
         the rounding of sums in another order.
     """
-    inner = _without_adapter(model)
+    inner = without_adapter(model)
     device = inner.device
     # The last token of each prompt is the first decoding step: the model's own forward then makes
     # all the logits, whatever its head does.
@@ -120,10 +121,6 @@ def decode_greedily(
     return [Generated(tuple(w), end) for w, end in zip(written, finished, strict=True)]
 
 
-def _without_adapter(model: Any) -> Any:
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
 def _prefill(
     inner: Any, contexts: Sequence[tuple[int, ...]], prefill_tokens: int
 ) -> tuple[DynamicCache, Tensor]:
@@ -161,15 +158,7 @@ def _prefill(
 
 def _row(context: tuple[int, ...], index: int) -> TrainingRow:
     """Make a row whose one target marks where the context ends in the tree, and whose it is."""
-    length = len(context)
-    return TrainingRow(
-        token_ids=context,
-        position_ids=tuple(range(length)),
-        expires_at=(length,) * length,
-        target_positions=(length - 1,),
-        target_ids=(index,),
-        target_kinds=(TargetKind.HELPFUL,),
-    )
+    return plain_row(context, [(len(context) - 1, index, TargetKind.HELPFUL)])
 
 
 def _trees(contexts: Sequence[tuple[int, ...]], prefill_tokens: int) -> Iterable[list[int]]:

@@ -93,7 +93,7 @@ class LocalModelAPI(ModelAPI):
         self,
         input: list[ChatMessage],
         tools: list[ToolInfo],
-        tool_choice: ToolChoice,  # noqa: ARG002
+        tool_choice: ToolChoice,  # noqa: ARG002  # inspect-ai's signature
         config: GenerateConfig,
     ) -> ModelOutput:
         """Generate greedily from messages.

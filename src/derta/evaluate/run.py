@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import hashlib
 import logging
 import os
 import re
@@ -40,6 +39,7 @@ from derta.evaluate.tasks import (
     raw_text_samples,
     refusal_task,
 )
+from derta.files import digest
 from derta.refusal import judge_refusal
 
 __all__ = ["RefusalRecord", "RefusalSamples", "evaluate_refusals", "read_records", "write_records"]
@@ -166,9 +166,8 @@ class _Output:
 
 def _log_folder(log_dir: Path, fingerprint: str, max_tokens: int) -> Path:
     """Name a folder after the setup: another setup's logs lie elsewhere."""
-    digest = hashlib.sha256(f"{fingerprint}\n{max_tokens}".encode()).hexdigest()[:12]
     readable = re.sub(r"[^A-Za-z0-9_-]+", "-", fingerprint).strip("-")[:32] or "setup"
-    folder = log_dir / f"{readable}-{digest}"
+    folder = log_dir / f"{readable}-{digest(fingerprint, str(max_tokens))}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder.resolve()
 

@@ -10,6 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 __all__ = ["ReportProgress"]
 
 
+# The unused arguments below are those of the Trainer's signatures.
 class ReportProgress(TrainerCallback):
     """Tells a function how many optimizer steps are done."""
 
