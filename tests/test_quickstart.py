@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
 
 from derta.data.models import load_model
 from derta.errors import DataError, RecipeError
@@ -77,6 +78,21 @@ def test_a_run_leaves_its_recipe_manifest_model_and_log(model_folder: Path, tmp_
     assert (tmp_path / "run").stat().st_mode & 0o077 == 0
     trained = weights(load_trained_model(recipe(model_folder), tmp_path / "run"))
     assert not same(weights(load_model(str(model_folder))), trained)
+
+
+@pytest.mark.parametrize(("share", "adapted"), [(1.0, {0, 1}), (0.5, {1}), (0.01, {1})])
+def test_only_the_upper_share_of_the_layers_gets_adapters(
+    model_folder: Path, tmp_path: Path, share: float, adapted: set[int]
+) -> None:
+    chosen = recipe(model_folder, f"lora.upper_layers={share}")
+    assert load_model(str(model_folder)).config.num_hidden_layers == 2
+    train_recipe(chosen, tmp_path / "run")
+    saved = load_file(tmp_path / "run" / "model" / "adapter_model.safetensors")
+    assert {int(name.split(".layers.")[1].split(".")[0]) for name in saved} == adapted
+    before = weights(load_model(str(model_folder)))
+    after = weights(load_trained_model(chosen, tmp_path / "run"))
+    changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
+    assert {int(name.split(".layers.")[1].split(".")[0]) for name in changed} == adapted
 
 
 def test_a_finished_run_is_reused_and_another_recipe_is_not(

@@ -47,6 +47,7 @@ _Text = Annotated[str, Field(min_length=1, pattern=r"\S", description="a text")]
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a number, 0 or more")]
 _Count = Annotated[int | None, Field(ge=0, description="a number of rows, or null for all of them")]
 
+_Share = Annotated[float, Field(gt=0, le=1, description="a share above 0 and at most 1")]
 _Length = Annotated[
     int | None, Field(ge=1, description="a number of tokens, 1 or more, or null for no limit")
 ]
@@ -87,9 +88,7 @@ class DataRecipe(_Section):
 class RowsRecipe(_Section):
     """How examples become rows."""
 
-    kept_share: Annotated[float, Field(gt=0, le=1, description="a share above 0 and at most 1")] = (
-        1.0
-    )
+    kept_share: _Share = 1.0
     """Share of the positions of a harmful response that are supervised in an epoch."""
     share_without_prefix: Annotated[float, Field(ge=0, le=1, description="a share from 0 to 1")] = (
         0.0
@@ -135,6 +134,11 @@ class LoraRecipe(_Section):
     target_modules: Annotated[
         _Text | list[str], Field(min_length=1, description="'all-linear' or a list of names")
     ] = "all-linear"
+    upper_layers: Annotated[
+        float, Field(gt=0, le=1, description="a share above 0 and at most 1")
+    ] = 1.0
+    """Share of the decoder layers that get adapters, counted from the top. Nothing is computed
+    backwards below them, which saves time."""
 
 
 class Recipe(_Section):

@@ -30,7 +30,7 @@ from derta.files import digest, prepare_run_folder, write_atomically
 from derta.memory import keep_freed_memory
 from derta.packing import shared_length
 from derta.rows import TargetKind
-from derta.train.recipe import Recipe, check_trainer_keys, dump_recipe
+from derta.train.recipe import LoraRecipe, Recipe, check_trainer_keys, dump_recipe
 from derta.train.source import TrainingData, load_training_data, row_settings
 
 if TYPE_CHECKING:
@@ -189,18 +189,7 @@ def _make_trainer(
     torch.manual_seed(recipe.seed)
     model = load_model(recipe.model)
     if recipe.lora is not None:
-        from peft import LoraConfig, get_peft_model
-
-        model = get_peft_model(
-            model,
-            LoraConfig(
-                r=recipe.lora.r,
-                lora_alpha=recipe.lora.alpha,
-                lora_dropout=recipe.lora.dropout,
-                target_modules=recipe.lora.target_modules,
-                task_type="CAUSAL_LM",
-            ),
-        )
+        model = _add_adapter(model, recipe.lora)
     arguments = TrainingArguments(
         **{
             "output_dir": str(output / "checkpoints"),
@@ -238,6 +227,25 @@ def _make_trainer(
         for callback in (PrinterCallback, ProgressCallback):
             trainer.remove_callback(callback)
     return trainer
+
+
+def _add_adapter(model: Any, lora: LoraRecipe) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    layers = model.config.get_text_config().num_hidden_layers
+    left_out = layers - max(1, round(lora.upper_layers * layers))
+    lower = "|".join(map(str, range(left_out)))
+    return get_peft_model(
+        model,
+        LoraConfig(
+            r=lora.r,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
+            target_modules=lora.target_modules,
+            exclude_modules=rf".*\.layers\.({lower})\..*" if left_out else None,
+            task_type="CAUSAL_LM",
+        ),
+    )
 
 
 def _last_checkpoint(output: Path) -> str | None:
