@@ -10,9 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import BloomConfig, BloomForCausalLM
 
+from derta.analysis.probability import measure_responses
+from derta.data.encode import ChatEncoder
+from derta.errors import ModelError
 from derta.evaluate.decoding import Generated, decode_greedily, reason_decoding_is_plain
-from tests.tiny import FAMILIES, PEFT_WARNING, tiny_model
+from tests.tiny import FAMILIES, PEFT_WARNING, tiny_model, tiny_tokenizer
 
 SYSTEM = (11, 12, 13, 14, 15, 16)
 PROMPTS = [
@@ -40,8 +44,8 @@ def alone(model: Any, prompt: Sequence[int], count: int, end_ids: Sequence[int])
     return Generated(tuple(written), False)
 
 
-def double(name: str) -> Any:
-    return tiny_model(name).double().eval()
+def double(name: str, attention: str | None = None) -> Any:
+    return tiny_model(name, attention=attention).double().eval()
 
 
 def computed_shapes(model: Any, *arguments: Any, **settings: Any) -> list[tuple[int, ...]]:
@@ -57,17 +61,56 @@ def computed_shapes(model: Any, *arguments: Any, **settings: Any) -> list[tuple[
     return shapes
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("name", SHARING)
-def test_every_prompt_gets_what_it_gets_alone(name: str) -> None:
-    model = double(name)
+def test_every_prompt_gets_what_it_gets_alone(name: str, attention: str) -> None:
+    model = double(name, attention)
     results = decode_greedily(model, PROMPTS, 9, end_ids=[2])
     assert results == [alone(model, prompt, 9, [2]) for prompt in PROMPTS]
 
 
 def test_the_families_that_share_are_the_ones_whose_attention_reaches_all_the_way() -> None:
-    assert {"llama", "mistral", "mixtral", "qwen3", "gemma", "phi3"} <= set(SHARING)
+    # The four families have sliding windows without being asked for them.
+    windows = {name for name in FAMILIES if name.endswith("-window")}
+    assert set(FAMILIES) - set(SHARING) == windows | {"gemma2", "gemma3", "cohere2", "starcoder2"}
     for name in ("mistral-window", "qwen3-window", "gemma2"):
         assert reason_decoding_is_plain(tiny_model(name)) is not None
+
+
+def test_prompts_of_one_token_need_no_prefill() -> None:
+    model = double("llama")
+    prompts = [(60,), (61,)]
+    results = decode_greedily(model, prompts, 5, end_ids=[2])
+    assert results == [alone(model, prompt, 5, [2]) for prompt in prompts]
+
+
+def test_a_family_that_the_tests_do_not_hold_is_left_to_its_own_generate() -> None:
+    config = BloomConfig(vocab_size=99, hidden_size=16, n_layer=1, n_head=2)
+    reason = reason_decoding_is_plain(BloomForCausalLM(config))
+    assert reason is not None
+    assert "bloom" in reason
+
+
+def test_a_rotary_embedding_that_depends_on_the_batch_is_left_to_generate() -> None:
+    scaled = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    model = tiny_model("llama", rope_parameters=scaled)
+    reason = reason_decoding_is_plain(model)
+    assert reason is not None
+    assert "rotary" in reason
+
+
+@pytest.mark.filterwarnings(PEFT_WARNING)
+def test_a_learnt_prompt_is_left_to_peft_and_not_measured_without_it() -> None:
+    from peft import PromptTuningConfig, get_peft_model
+
+    settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)
+    model: Any = get_peft_model(tiny_model("llama"), settings)
+    reason = reason_decoding_is_plain(model)
+    assert reason is not None
+    assert "learnt prompt" in reason
+    encoder = ChatEncoder(tiny_tokenizer())
+    with pytest.raises(ModelError, match="learnt prompt"):
+        measure_responses(model, encoder, [("how", "so")], 5)
 
 
 @pytest.mark.parametrize("prefill_tokens", [1, 7, 10_000])

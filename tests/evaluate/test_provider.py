@@ -76,6 +76,9 @@ def test_a_model_that_cannot_share_gets_the_same_in_batches_of_similar_lengths(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model, _ = model_and_tokenizer()
+    # `generate` would take this from the model; greedy is greedy.
+    shipped = model.generation_config
+    shipped.repetition_penalty = 5.0
     monkeypatch.setattr(batching, "reason_decoding_is_plain", lambda _: "a test")
     shapes: list[tuple[int, int]] = []
     stock = model.generate
@@ -89,6 +92,9 @@ def test_a_model_that_cannot_share_gets_the_same_in_batches_of_similar_lengths(
     with generator(model, batch_size=3) as batches:
         results = [future.result(60) for future in [batches.submit(row, 2) for row in rows]]
     assert shapes == [(3, 22), (3, 7)]
+    assert model.generation_config is shipped
+    assert shipped.repetition_penalty == 5.0
+    shipped.repetition_penalty = 1.0
     assert [list(result.token_ids) for result in results] == [greedy(model, r, 2) for r in rows]
 
 

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from derta.data.encode import ChatEncoder
-from derta.data.models import without_adapter
+from derta.data.models import has_learnt_prompt, inner_model
 from derta.errors import ModelError
 from derta.loss import configured_head, supervised_cross_entropy
 from derta.triple import Conversation
@@ -68,12 +68,18 @@ def measure_responses(
         One measure a pair, in the order of `pairs`.
 
     Raises:
-        ModelError: the model's head does more than its configuration says.
+        ModelError: the model's head does more than its configuration says, or its adapter is a
+            learnt prompt.
         ValueError: `finished` has another length than `pairs`.
     """
     if finished is not None and len(finished) != len(pairs):
         raise ValueError(f"{len(finished)} values of finished for {len(pairs)} pairs")
-    inner = without_adapter(model)
+    if has_learnt_prompt(model):
+        raise ModelError(
+            "the adapter is a learnt prompt (prefix tuning or the like), which probabilities by "
+            "position would leave out; measure a model with LoRA or whole weights"
+        )
+    inner = inner_model(model)
     rows = []
     for index, (conversation, response) in enumerate(pairs):
         prompt = encoder.prompt_ids(conversation)

@@ -21,10 +21,11 @@ from derta.errors import ModelError
 __all__ = [
     "DEFAULT_MODEL",
     "default_model_folder",
+    "has_learnt_prompt",
+    "inner_model",
     "load_model",
     "load_tokenizer",
     "model_path",
-    "without_adapter",
 ]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -152,6 +153,15 @@ def _quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def without_adapter(model: Any) -> Any:
-    """Return the transformers model inside a PEFT model; any other is returned as it is."""
+def inner_model(model: Any) -> Any:
+    """Return the transformers model inside a PEFT model; any other is returned as it is.
+
+    LoRA layers stand inside it and stay active; a learnt prompt stays outside, see
+    `has_learnt_prompt`.
+    """
     return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def has_learnt_prompt(model: Any) -> bool:
+    """Say whether a PEFT model puts learnt tokens or keys before the prompt (prefix tuning ...)."""
+    return bool(getattr(getattr(model, "active_peft_config", None), "is_prompt_learning", False))

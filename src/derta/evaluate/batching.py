@@ -12,9 +12,10 @@ Shapes:  B rows, T tokens.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from derta.data.models import inner_model
 from derta.errors import ModelError
 from derta.evaluate.decoding import Generated, decode_greedily, reason_decoding_is_plain
 
@@ -30,6 +32,25 @@ __all__ = ["BatchGenerator", "Generated"]
 DEFAULT_BATCH_SIZE = 48
 GATHER_SECONDS = 0.3
 """Requests that come less than this after one another are batched together."""
+
+
+@contextlib.contextmanager
+def _bare_generation_config(model: Any) -> Iterator[None]:
+    """Take the model's own generation settings away for one call.
+
+    `generate` fills what a given configuration leaves open from the model's: a repetition penalty
+    that a model is shipped with would change what is called greedy here.
+    """
+    inner = inner_model(model)
+    kept = getattr(inner, "generation_config", None)
+    if kept is None:
+        yield
+        return
+    inner.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        inner.generation_config = kept
 
 
 @dataclass(slots=True)
@@ -196,7 +217,7 @@ class BatchGenerator:
             eos_token_id=sorted(self._end_ids),
             use_cache=True,
         )
-        with torch.inference_mode():
+        with torch.inference_mode(), _bare_generation_config(self._model):
             output = self._model.generate(
                 input_ids=input_ids.to(device),
                 attention_mask=attention_mask.to(device),

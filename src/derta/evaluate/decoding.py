@@ -24,9 +24,10 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from derta.attention import reason_trees_are_unsupported, tree_mask
-from derta.data.models import without_adapter
+from derta.data.models import has_learnt_prompt, inner_model
 from derta.packing import share_prefixes
 from derta.rows import TargetKind, TrainingRow, plain_row
+from derta.train.forward import KNOWN_FAMILIES
 
 __all__ = ["Generated", "decode_greedily", "reason_decoding_is_plain"]
 
@@ -46,15 +47,29 @@ class Generated:
 
 def reason_decoding_is_plain(model: Any) -> str | None:
     """Say why this model is left to its own `generate`, or None."""
-    inner = without_adapter(model)
-    if not hasattr(inner, "get_decoder"):
+    if has_learnt_prompt(model):
+        return "its adapter is a learnt prompt, which stands outside the model"
+    inner = inner_model(model)
+    if not hasattr(inner, "config") or not hasattr(inner, "get_decoder"):
         return f"{type(inner).__name__} has no decoder that derta knows"
     config = inner.config.get_text_config()
+    # A wrong mask or position is silent, so only families that the tests hold are decoded here.
+    if config.model_type not in KNOWN_FAMILIES:
+        return f"model family {config.model_type!r} has not been tried"
     reason = reason_trees_are_unsupported(config)
+    if reason is None and _rope_types(config) & {"dynamic", "longrope"}:
+        return "its rotary embedding depends on the longest row of a batch"
     if reason is None and getattr(config, "sliding_window", None) is not None:
         # Left padding and a window along the path would have to be told apart in every layer.
         return "its attention has a sliding window"
     return reason
+
+
+def _rope_types(config: Any) -> set[str]:
+    """List the kinds of rotary embedding; a configuration may name one for each kind of layer."""
+    named = getattr(config, "rope_parameters", None) or {}
+    parts = [named, *(part for part in named.values() if isinstance(part, dict))]
+    return {str(part["rope_type"]) for part in parts if "rope_type" in part}
 
 
 @torch.inference_mode()
@@ -74,13 +89,14 @@ def decode_greedily(
         prompts: token ids, at least one each. Neighbours that begin alike share most.
         max_new_tokens: at most so many new tokens a prompt.
         end_ids: tokens that end a turn.
-        prefill_tokens: a tree is closed when it has so many tokens.
+        prefill_tokens: a tree is closed before it has more tokens than this; a longer prompt has
+            one of its own.
 
     Returns:
         One result a prompt, in their order. The same as one by one and without a cache, but for
         the rounding of sums in another order.
     """
-    inner = without_adapter(model)
+    inner = inner_model(model)
     device = inner.device
     # The last token of each prompt is the first decoding step: the model's own forward then makes
     # all the logits, whatever its head does.
@@ -151,8 +167,10 @@ def _prefill(
                 keys[layer][index, :, begin:] = key[0, :, path]
                 values[layer][index, :, begin:] = value[0, :, path]
     cache = DynamicCache()
-    for layer, (key, value) in enumerate(zip(keys, values, strict=True)):
-        cache.update(key, value, layer)
+    for layer in range(len(keys)):
+        # The cache may copy them: one layer at a time is held twice, not all.
+        cache.update(keys[layer], values[layer], layer)
+        keys[layer] = values[layer] = keys[layer].new_empty(0)
     return cache, mask
 
 

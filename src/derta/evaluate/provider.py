@@ -49,7 +49,7 @@ RAW_TEXT = "raw_text"
 
 DEFAULT_MAX_TOKENS = 64
 MANY = 100_000
-"""Requests in flight: all of an evaluation's, so that batches hold similar lengths."""
+"""Requests in flight: all of an evaluation's, so that batches hold prompts that begin alike."""
 
 
 class LocalModelAPI(ModelAPI):

@@ -126,7 +126,8 @@ def evaluate_refusals(
                     log_level="error",
                     display="none",
                     score_display=False,
-                    # All scenarios at once, so that batches hold rows of similar length.
+                    # All scenarios at once, so that batches hold prompts that begin
+                    # alike, or rows of similar length.
                     max_tasks=len(tasks),
                     max_samples=MANY,
                     max_connections=MANY,

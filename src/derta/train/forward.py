@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
 from derta.attention import tree_mask
-from derta.data.models import without_adapter
+from derta.data.models import inner_model
 from derta.errors import ModelError
 from derta.loss import OutputHead, configured_head, supervised_cross_entropy
 
-__all__ = ["SupervisedOutput", "install_supervised_forward", "output_head"]
+__all__ = ["KNOWN_FAMILIES", "SupervisedOutput", "install_supervised_forward", "output_head"]
 
 
 @dataclass
@@ -39,7 +39,7 @@ class SupervisedOutput(ModelOutput):
     """(S,) log P(refusal token) at each target, detached; without margins."""
 
 
-_PLAIN_HEADS = {
+KNOWN_FAMILIES = {
     "llama", "mistral", "mixtral", "qwen2", "qwen3", "qwen3_moe", "phi3", "gemma", "gemma2",
     "gemma3_text", "cohere", "cohere2", "granite", "starcoder2", "smollm3", "olmo2",
 }  # fmt: skip
@@ -54,10 +54,10 @@ def output_head(causal_model: Any) -> OutputHead:
             silently wrong.
     """
     config = causal_model.config.get_text_config()
-    if config.model_type not in _PLAIN_HEADS:
+    if config.model_type not in KNOWN_FAMILIES:
         raise ModelError(
             f"the output head of model family {config.model_type!r} is not known to derta; "
-            f"known are {', '.join(sorted(_PLAIN_HEADS))}"
+            f"known are {', '.join(sorted(KNOWN_FAMILIES))}"
         )
     layer = causal_model.get_output_embeddings()
     if hasattr(layer, "base_layer") or hasattr(layer, "token_adapter"):
@@ -71,7 +71,7 @@ def output_head(causal_model: Any) -> OutputHead:
 
 def _innermost(model: nn.Module) -> Any:
     """Find the causal language model below a PEFT wrapper."""
-    inner = without_adapter(model)
+    inner = inner_model(model)
     if not hasattr(inner, "get_decoder") or inner.get_output_embeddings() is None:
         raise ModelError(f"{type(inner).__name__} is not a causal language model")
     return inner
