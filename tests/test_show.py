@@ -27,7 +27,7 @@ from derta.rows import (
 )
 from derta.show import Role, lay_out, show
 from derta.train.recipe import Recipe, load_recipe
-from derta.train.source import load_training_data
+from derta.train.source import load_training_data, row_settings
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' <end> ' }}{% endfor %}"
@@ -184,6 +184,44 @@ def test_what_is_shown_is_what_training_reads(
         (TargetKind.SAFE_RESPONSE, "of the safe response"),
     ):
         assert (f"{kinds.count(kind)} {words}" in output) == (kind in kinds)
+
+
+@pytest.mark.parametrize("epoch", range(4))
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_helpful_example_is_shown_with_the_draws_of_its_place_in_training(
+    recipe: Recipe, tokenizer: Any, tmp_path: Path, index: int, epoch: int
+) -> None:
+    """Triples come before it in the training data, so its place isn't its index in the file."""
+    path = tmp_path / "more.jsonl"
+    lines = [{"prompt": "how ?", "completion": f"{word} day fine day"} for word in ("do", "fine")]
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    rows = recipe.rows.model_copy(update={"short_share": 0.5, "short_length": 2})
+    data = recipe.data.model_copy(update={"helpful": str(path)})
+    recipe = recipe.model_copy(update={"rows": rows, "data": data})
+    encoder = ChatEncoder(tokenizer)
+    settings = row_settings(recipe, find_refusal_id(encoder))
+    trained = TrainingExamples(load_training_data(recipe, encoder).examples, settings)
+    (row,) = trained.rows(epoch, 3 + index)
+    output = printed(recipe, tokenizer, helpful=True, index=index, epoch=epoch)
+    assert f"{len(row.target_ids)} of the helpful response" in output
+    short = len(row.target_ids) == 2
+    assert ("Short in this epoch: 2 of 5 tokens of the helpful response." in output) == short
+
+
+def test_a_row_that_the_recipe_leaves_out_is_called_so(tokenizer: Any) -> None:
+    common = ["rows.short_share=0.5", "rows.max_length=2000", "data.look_alike_rows=0"]
+    said = []
+    for count in (0, 1):
+        recipe = load_recipe("quickstart", [*common, f"data.ordinary_rows={count}"])
+        said.append("leaves the row out" in printed(recipe, tokenizer, helpful=True, index=0))
+    assert said == [True, False]
+
+
+def test_a_margin_is_named_at_helpful_examples(recipe: Recipe, tokenizer: Any) -> None:
+    rows = recipe.rows.model_copy(update={"helpful_margin": 2.5})
+    recipe = recipe.model_copy(update={"rows": rows})
+    assert "raised by 2.5 nats" in printed(recipe, tokenizer, helpful=True)
+    assert "nats" not in printed(recipe, tokenizer)
 
 
 def test_several_prefixes_are_several_branches(recipe: Recipe, tokenizer: Any) -> None:

@@ -2,7 +2,8 @@
 
 What is printed is read from the training row itself (`derta.rows`, `derta.packing`), so it can't
 drift from what is trained. Covered: triples and helpful examples of the sample set or of a file,
-in any terminal, piped, and without colour. Not covered: several examples packed into one row.
+in any terminal, piped, and without colour. Not covered: several examples packed into one row; the
+weights of the targets.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, Traini
 from derta.show.layout import Cell, Part, Role, lay_out
 from derta.show.printer import Printer
 from derta.train.recipe import Recipe
-from derta.train.source import encode_row, encoded_length, row_settings
+from derta.train.source import encode_row, encoded_length, load_training_data, row_settings
 from derta.triple import HelpfulExample, Triple
 
 __all__ = ["Cell", "Part", "Role", "lay_out", "show"]
@@ -67,10 +68,11 @@ def show(
     refusal_id = find_refusal_id(encoder, recipe.refusal_word)
     encoded = _encode(encoder, chosen, recipe, source)
     settings = row_settings(recipe, refusal_id)
+    place = _place_in_training(recipe, encoder, source, chosen, helpful=helpful)
     # The draws depend on the example's place, so the one example is put at its place.
-    examples = TrainingExamples([encoded] * (index + 1), settings)
-    rows = examples.rows(epoch, index)
-    encoded = examples.example(epoch, index)
+    examples = TrainingExamples([encoded] * ((place or 0) + 1), settings)
+    rows = examples.rows(epoch, place or 0)
+    whole, encoded = encoded, examples.example(epoch, place or 0)
     prefix_lengths = _harmful_prefix_lengths(rows, encoded, recipe.method)
     harmful_length = max(prefix_lengths, default=0)
     if isinstance(encoded, EncodedTriple) and recipe.method in (Method.RTO, Method.DERTA):
@@ -83,11 +85,30 @@ def show(
         full=full,
     )
     printer.title(chosen.name, "helpful" if helpful else recipe.method, epoch)
+    if place is None:
+        printer.note("This recipe leaves the row out; it is shown as if it were the first.")
+    if encoded != whole:
+        printer.note(_shortened(whole, encoded))
+    if helpful and recipe.rows.helpful_margin:
+        margin = f"{recipe.rows.helpful_margin:g} nats"
+        printer.note(f"While training, the logit of the refusal word is raised by {margin} here.")
     parts = lay_out(share_prefixes(rows), encoded, harmful_length)
     # For readers, a branch stands where it leaves h, whichever row was laid out first.
     for part in sorted(parts, key=_place):
         printer.part(part)
     printer.numbers(rows, encoded, prefix_lengths)
+
+
+def _shortened(
+    whole: EncodedTriple | EncodedHelpful, encoded: EncodedTriple | EncodedHelpful
+) -> str:
+    if isinstance(whole, EncodedTriple) and isinstance(encoded, EncodedTriple):
+        kind, all_ids, kept = "harmful", whole.harmful_ids, encoded.harmful_ids
+    elif isinstance(whole, EncodedHelpful) and isinstance(encoded, EncodedHelpful):
+        kind, all_ids, kept = "helpful", whole.response_ids, encoded.response_ids
+    else:
+        raise TypeError("an example keeps its kind")
+    return f"Short in this epoch: {len(kept)} of {len(all_ids)} tokens of the {kind} response."
 
 
 def _place(part: Part) -> tuple[bool, int, bool]:
@@ -135,6 +156,18 @@ def _find(source: str, helpful: bool, index: int, example_id: str | None) -> _Ch
     name = f"{'helpful example' if helpful else 'triple'} {column.get('id', index)}"
     name += f", line {line}" if line is not None else f", {column['topic']}"
     return _Chosen(index, line, name, rows[index], column.get("finished") is not False)
+
+
+def _place_in_training(
+    recipe: Recipe, encoder: ChatEncoder, source: str, chosen: _Chosen, *, helpful: bool
+) -> int | None:
+    """Find the example's index among all examples of the recipe; None: it is left out."""
+    rows = recipe.rows
+    if rows.overlong != "skip" and not (helpful and rows.short_share):
+        return chosen.index  # of a triple; without short examples nothing is drawn for the others
+    path = f"sample/{'helpful' if helpful else 'triples'}.jsonl" if source == "sample" else source
+    line = chosen.index + 1 if chosen.line is None else chosen.line
+    return load_training_data(recipe, encoder).places.get((path, line))
 
 
 def _encode(

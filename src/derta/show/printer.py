@@ -74,6 +74,10 @@ class Printer:
             (f" the target under it: what to say next ({_NOTHING} = none here)", ""),
         )
 
+    def note(self, text: str) -> None:
+        """Print a remark on the whole example."""
+        self._line((text, "italic"))
+
     def part(self, part: Part) -> None:
         """Print one part of the row; the prompt as text, all others token by token."""
         self.console.print()

@@ -27,6 +27,8 @@ class TrainingData:
     examples: list[EncodedTriple | EncodedHelpful] = field(default_factory=list)
     hashes: dict[str, dict[str, str | int]] = field(default_factory=dict)
     """File -> {"sha256", "rows"}."""
+    places: dict[tuple[str, int], int] = field(default_factory=dict)
+    """(file, line) -> index in `examples`; lines of the sample set count the training rows."""
     left_out: int = 0
     """Over-long rows that `overlong: skip` left out."""
 
@@ -67,6 +69,7 @@ def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
                         overlong_problems(source.path, [(line, length)], recipe.rows.max_length)
                     )
                     continue
+            data.places[source.path, line] = len(data.examples)
             data.examples.append(example)
             used += 1
         if recipe.rows.overlong == "error":
@@ -160,9 +163,10 @@ def _sample(recipe: Recipe, *, triples: bool) -> _Source:
             "ordinary": recipe.data.ordinary_rows,
             "look-alike": recipe.data.look_alike_rows,
         }
+        numbered = list(enumerate(sample_helpful("train"), 1))
         for category, count in wanted.items():
-            chosen = [s for s in sample_helpful("train") if s.category == category][:count]
-            rows += [(i, sample.example, sample.finished) for i, sample in enumerate(chosen, 1)]
+            chosen = [(i, s) for i, s in numbered if s.category == category][:count]
+            rows += [(i, sample.example, sample.finished) for i, sample in chosen]
     return _Source(f"{SAMPLE}/{name}", _sha256(sample_file(name)), rows)
 
 
