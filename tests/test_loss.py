@@ -113,7 +113,7 @@ def test_margins_are_the_plain_formula_with_a_raised_logit(
     torch.testing.assert_close(tracked, output.logits(hidden).log_softmax(-1)[:, 5].detach())
 
 
-def test_a_margin_asks_for_a_probability_that_is_smaller_by_its_exponential() -> None:
+def test_a_margin_asks_for_odds_that_are_lower_by_its_exponential() -> None:
     """The loss with margin m is the loss without one of a model with the logit m higher."""
     weight = torch.eye(3, dtype=torch.float64)
     hidden = torch.tensor([[1.0, 0.0, -1.0]], dtype=torch.float64)

@@ -10,6 +10,7 @@ import json
 import shlex
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from derta.data.models import load_model
 from derta.errors import DataError, RecipeError
 from derta.quickstart import run_quickstart
 from derta.train import run as training
-from derta.train.recipe import Recipe, load_recipe
+from derta.train.recipe import LoraRecipe, Recipe, load_recipe
 from derta.train.run import load_trained_model, train_recipe
 from tests.tiny import PEFT_WARNING, tiny_model, tiny_tokenizer
 
@@ -93,6 +94,58 @@ def test_only_the_upper_share_of_the_layers_gets_adapters(
     after = weights(load_trained_model(chosen, tmp_path / "run"))
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert {int(name.split(".layers.")[1].split(".")[0]) for name in changed} == adapted
+
+
+def adapted_layers(model: torch.nn.Module) -> set[int]:
+    names = [name for name, value in model.named_parameters() if value.requires_grad]
+    return {int(name.split(".layers.")[1].split(".")[0]) for name in names}
+
+
+@pytest.mark.parametrize("targets", ["all-linear", ["q_proj"], r".*\.up_proj"])
+@pytest.mark.parametrize(("share", "layers"), [(1.0, {0, 1, 2}), (0.5, {1, 2}), (0.3, {2})])
+def test_the_share_of_layers_is_rounded_up_whatever_the_modules(
+    targets: str | list[str], share: float, layers: set[int]
+) -> None:
+    settings = LoraRecipe(target_modules=targets, upper_layers=share)
+    adapted = training.add_adapter(tiny_model("llama", num_hidden_layers=3), settings)
+    assert adapted_layers(adapted) == layers
+
+
+@pytest.mark.filterwarnings(r"ignore:The following (rank|alpha)_pattern keys")  # peft's, of experts
+@pytest.mark.parametrize(
+    ("family", "settings", "said"),
+    [
+        ("llama", {"target_modules": ["q_prog"]}, "q_prog"),
+        ("llama", {"target_modules": ["q_proj", "q_prog"]}, "no module is called 'q_prog'"),
+        ("llama", {"target_modules": ["layers.0.mlp.up_proj"], "upper_layers": 0.5}, "No modules"),
+        ("mixtral", {"upper_layers": 0.5}, "lora.upper_layers"),
+    ],
+)
+def test_an_adapter_that_the_model_cannot_have_is_an_error_that_names_the_key(
+    family: str, settings: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=r"lora\.upper_layers=1\.0") as caught:
+        training.add_adapter(tiny_model(family), LoraRecipe(**settings))
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("lora.")
+
+
+def test_a_margin_reaches_training_and_the_logged_probability_is_the_models_own(
+    model_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = {}
+    for margin in (0.0, 5.0):
+        chosen = recipe(
+            model_folder,
+            f"rows.helpful_margin={margin}",
+            "trainer.max_steps=1",
+            "trainer.per_device_train_batch_size=224",  # all examples
+        )
+        (first[margin],) = train_recipe(chosen, tmp_path / str(margin)).log
+    assert first[5.0]["loss_helpful"] > first[0.0]["loss_helpful"] + 0.01
+    for name in ("loss_refusal_transition", "loss_safe_response", "refusal_probability_helpful"):
+        assert first[5.0][name] == first[0.0][name], name
+    assert "plain rows" not in caplog.text
 
 
 def test_a_finished_run_is_reused_and_another_recipe_is_not(

@@ -4,7 +4,7 @@
     python tools/sweep.py --read NAME key=value ...
 
 Starts from the quickstart's recipe. A line a run is appended to runs/sweep/frontier.jsonl: the
-settings that differ, and the figures of the quickstart's bounds. With --read nothing is generated,
+settings, and the figures of the quickstart's bounds. With --read nothing is generated,
 which takes a quarter of the time: "refused" then means that the refusal token has more than half
 of the probability after the prompt and k tokens; raw text and the rules are left out.
 """
@@ -55,8 +55,10 @@ def main() -> None:
         "name": arguments.name,
         "overrides": arguments.overrides,
         "seed": recipe.seed,
+        "measured": "read" if arguments.read else "generated",
         **figures,
         "train_seconds": round(summary.seconds),
+        "recipe": recipe.model_dump(mode="json"),  # the packaged one may change
     }
     with (arguments.output / "frontier.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

@@ -201,9 +201,9 @@ def supervised_cross_entropy(
     """Compute -log P(target) for each supervised target, and log P(tracked token) beside it.
 
     With a margin m at a target, P(target) is computed as if the tracked token's logit were m
-    nats higher than it is: the model has to give that token e^-m of the probability to reach the
-    same loss. A margin moves the operating point even where the training data are learnt by
-    heart, which a weight doesn't (logit adjustment: Menon et al., ICLR 2021, equation 10).
+    nats higher than it is: that token's odds have to be e^m times lower for the same loss. A
+    margin moves the operating point even where the training data are learnt by heart, which a
+    weight doesn't (logit adjustment: Menon et al., ICLR 2021, equation 10).
 
     Args:
         hidden: (S, H), the final hidden states at the predicting positions.

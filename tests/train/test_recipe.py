@@ -10,12 +10,17 @@ from pydantic import ValidationError
 from derta.errors import RecipeError
 from derta.rows import Method
 from derta.train.recipe import (
+    DataRecipe,
+    LoraRecipe,
     Recipe,
+    RowsRecipe,
+    WeightsRecipe,
     check_trainer_keys,
     dump_recipe,
     load_recipe,
     packaged_recipes,
 )
+from derta.train.recipe_yaml import find_recipe, parse_yaml
 
 MINIMAL = "model: tiny\nmethod: rto\ndata:\n  triples: sample\n"
 
@@ -48,6 +53,15 @@ def test_a_minimal_recipe_gets_the_defaults_and_is_frozen(tmp_path: Path) -> Non
     assert recipe.rows.weights.helpful == 1.0
     with pytest.raises(ValidationError):
         recipe.seed = 3  # type: ignore[misc]
+
+
+def test_the_packaged_recipe_names_every_key_so_that_it_can_be_learnt_from() -> None:
+    _, text = find_recipe("quickstart")
+    written = parse_yaml(text, "quickstart")[0]
+    for name, model in (("data", DataRecipe), ("rows", RowsRecipe), ("lora", LoraRecipe)):
+        assert set(written[name]) == set(model.model_fields), name
+    assert set(written) == set(Recipe.model_fields)
+    assert set(written["rows"]["weights"]) == set(WeightsRecipe.model_fields)
 
 
 def test_an_unknown_key_names_file_line_and_the_nearest_valid_one(tmp_path: Path) -> None:

@@ -167,11 +167,16 @@ def training_section(results: Results) -> Markup | None:
             )
     header = ["Model", "Method", "Steps", "Examples", "Tokens computed", "Time"]
     logged = [model for model in trained if model.training and model.training.log]
+    rows_recipe = results.recipe.get("rows")
+    margin = rows_recipe.get("helpful_margin") if isinstance(rows_recipe, dict) else None
+    losses = "loss, nats a target"
+    if margin:  # so that nobody compares it with a run without one
+        losses += f"; the helpful one with a margin of {margin} nats"
     plots = [
         element("figure", element("p", f"{_name(model)}: {words}", class_="figure-title"), plot)
         for model in logged
         for words, plot in (
-            ("loss, nats a target", log_chart(model, "loss")),
+            (losses, log_chart(model, "loss")),
             ("probability of the refusal token", log_chart(model, "refusal_probability")),
         )
     ]

@@ -118,8 +118,8 @@ class RowsRecipe(_Section):
     helpful_margin: Annotated[
         float, Field(ge=0, le=20, description="a number of nats from 0 to 20")
     ] = 0.0
-    """Added to the refusal token's logit at helpful targets while training: P(refusal) has to be
-    e^-margin smaller there for the same loss."""
+    """Added to the refusal token's logit at helpful targets while training: its odds have to be
+    e^margin times lower there for the same loss."""
     weights: Annotated[
         WeightsRecipe, Field(description="a section with helpful, safe_response ...")
     ] = WeightsRecipe()
@@ -137,8 +137,8 @@ class LoraRecipe(_Section):
     upper_layers: Annotated[
         float, Field(gt=0, le=1, description="a share above 0 and at most 1")
     ] = 1.0
-    """Share of the decoder layers that get adapters, counted from the top. Nothing is computed
-    backwards below them, which saves time."""
+    """Share of the decoder layers that get adapters, counted from the top and rounded up. Nothing
+    is computed backwards below them, which saves time (but with gradient checkpointing)."""
 
 
 class Recipe(_Section):

@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
+import re
 import shutil
 import time
 import warnings
@@ -26,6 +28,7 @@ from derta import __version__
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.epoch import TrainingExamples
 from derta.data.models import load_model, load_tokenizer
+from derta.errors import RecipeError
 from derta.files import digest, prepare_run_folder, write_atomically
 from derta.memory import keep_freed_memory
 from derta.packing import shared_length
@@ -36,7 +39,7 @@ from derta.train.source import TrainingData, load_training_data, row_settings
 if TYPE_CHECKING:
     from derta.train.trainer import DertaTrainer
 
-__all__ = ["Progress", "TrainingSummary", "load_trained_model", "train_recipe"]
+__all__ = ["Progress", "TrainingSummary", "add_adapter", "load_trained_model", "train_recipe"]
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) steps."""
@@ -78,7 +81,8 @@ def train_recipe(
 
     Raises:
         DataError: rows of the data can't be used; all of them are listed.
-        RecipeError: a key of `trainer` is not one of transformers' TrainingArguments.
+        RecipeError: a key of `trainer` is not one of transformers' TrainingArguments, or the
+            model can't be given the adapter.
         ModelError, TokenizerError: the model or its tokenizer can't serve.
     """
     check_trainer_keys(recipe)
@@ -189,7 +193,7 @@ def _make_trainer(
     torch.manual_seed(recipe.seed)
     model = load_model(recipe.model)
     if recipe.lora is not None:
-        model = _add_adapter(model, recipe.lora)
+        model = add_adapter(model, recipe.lora)
     arguments = TrainingArguments(
         **{
             "output_dir": str(output / "checkpoints"),
@@ -229,23 +233,46 @@ def _make_trainer(
     return trainer
 
 
-def _add_adapter(model: Any, lora: LoraRecipe) -> Any:
+def add_adapter(model: Any, lora: LoraRecipe) -> Any:
+    """Put LoRA on the model.
+
+    Raises:
+        RecipeError: `lora.target_modules` names what the model doesn't have, or the family's
+            adapters can't be kept to the upper layers.
+    """
     from peft import LoraConfig, get_peft_model
 
     layers = model.config.get_text_config().num_hidden_layers
-    left_out = layers - max(1, round(lora.upper_layers * layers))
-    lower = "|".join(map(str, range(left_out)))
-    return get_peft_model(
-        model,
-        LoraConfig(
-            r=lora.r,
-            lora_alpha=lora.alpha,
-            lora_dropout=lora.dropout,
-            target_modules=lora.target_modules,
-            exclude_modules=rf".*\.layers\.({lower})\..*" if left_out else None,
-            task_type="CAUSAL_LM",
-        ),
+    left_out = layers - math.ceil(lora.upper_layers * layers)
+    upper = "|".join(map(str, range(left_out, layers)))
+    settings = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=lora.target_modules,
+        # Everything that isn't in one of the upper layers.
+        exclude_modules=rf"(?!.*\.layers\.({upper})\.).*" if left_out else None,
+        task_type="CAUSAL_LM",
     )
+    remedy = "Set lora.target_modules=all-linear and lora.upper_layers=1.0"
+    try:
+        adapted: Any = get_peft_model(model, settings)
+    except ValueError as error:  # peft's, for names that the model doesn't have
+        reason = str(error).rstrip(".")
+        raise RecipeError(f"lora.target_modules can't be used here: {reason}. {remedy}") from error
+    found = adapted.targeted_module_names
+    if isinstance(lora.target_modules, list):
+        for name in lora.target_modules:
+            if not any(module == name or module.endswith(f".{name}") for module in found):
+                raise RecipeError(f"lora.target_modules: no module is called {name!r}. {remedy}")
+    for name, parameter in adapted.named_parameters():
+        place = re.search(r"\.layers\.(\d+)\.", name)
+        if parameter.requires_grad and left_out and (not place or int(place[1]) < left_out):
+            raise RecipeError(
+                f"lora.upper_layers: PEFT can't leave out {name!r}, so adapters of model family "
+                f"{model.config.model_type!r} can't be kept to the upper layers. {remedy}"
+            )
+    return adapted
 
 
 def _last_checkpoint(output: Path) -> str | None:
