@@ -148,6 +148,25 @@ def test_a_margin_reaches_training_and_the_logged_probability_is_the_models_own(
     assert "plain rows" not in caplog.text
 
 
+@pytest.mark.parametrize("method", ["vanilla", "harmful-prefix"])
+def test_a_margin_belongs_to_rto_and_other_methods_train_without_it(
+    model_folder: Path, tmp_path: Path, method: str
+) -> None:
+    """Else the usual training, which DeRTa is compared with, would be made weaker."""
+    logs = []
+    for margin in (0.0, 5.0):
+        chosen = recipe(
+            model_folder,
+            f"method={method}",
+            f"rows.helpful_margin={margin}",
+            "trainer.max_steps=1",
+            "trainer.per_device_train_batch_size=224",  # all examples
+        )
+        logs += train_recipe(chosen, tmp_path / str(margin)).log
+    assert "loss_helpful" in logs[0]
+    assert logs[0] == logs[1]
+
+
 def test_a_finished_run_is_reused_and_another_recipe_is_not(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

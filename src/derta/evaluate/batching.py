@@ -29,7 +29,7 @@ from derta.evaluate.decoding import Generated, decode_greedily, reason_decoding_
 
 __all__ = ["BatchGenerator", "Generated"]
 
-DEFAULT_BATCH_SIZE = 48
+DEFAULT_BATCH_SIZE = 96
 GATHER_SECONDS = 0.3
 """Requests that come less than this after one another are batched together."""
 

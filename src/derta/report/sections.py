@@ -171,7 +171,7 @@ def training_section(results: Results) -> Markup | None:
     margin = rows_recipe.get("helpful_margin") if isinstance(rows_recipe, dict) else None
     losses = "loss, nats a target"
     if margin:  # so that nobody compares it with a run without one
-        losses += f"; the helpful one with a margin of {margin} nats"
+        losses += f" (of helpful targets, with RTO: with a margin of {margin} nats)"
     plots = [
         element("figure", element("p", f"{_name(model)}: {words}", class_="figure-title"), plot)
         for model in logged

@@ -89,8 +89,8 @@ def show(
         printer.note("This recipe leaves the row out; it is shown as if it were the first.")
     if encoded != whole:
         printer.note(_shortened(whole, encoded))
-    if helpful and recipe.rows.helpful_margin:
-        margin = f"{recipe.rows.helpful_margin:g} nats"
+    if helpful and recipe.applied_margin:
+        margin = f"{recipe.applied_margin:g} nats"
         printer.note(f"While training, the logit of the refusal word is raised by {margin} here.")
     parts = lay_out(share_prefixes(rows), encoded, harmful_length)
     # For readers, a branch stands where it leaves h, whichever row was laid out first.

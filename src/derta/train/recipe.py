@@ -119,7 +119,8 @@ class RowsRecipe(_Section):
         float, Field(ge=0, le=20, description="a number of nats from 0 to 20")
     ] = 0.0
     """Added to the refusal token's logit at helpful targets while training: its odds have to be
-    e^margin times lower there for the same loss."""
+    e^margin times lower there for the same loss. Only beside RTO (methods rto and derta), whose
+    targets it balances: without them it would only weaken the refusal."""
     weights: Annotated[
         WeightsRecipe, Field(description="a section with helpful, safe_response ...")
     ] = WeightsRecipe()
@@ -159,6 +160,11 @@ class Recipe(_Section):
     trainer: Annotated[
         dict[str, Any], Field(description="a section of transformers.TrainingArguments' keys")
     ] = {}
+
+    @property
+    def applied_margin(self) -> float:
+        """`rows.helpful_margin` where the method has RTO targets to balance, else 0."""
+        return self.rows.helpful_margin if self.method in (Method.RTO, Method.DERTA) else 0.0
 
 
 _SET_BY_DERTA = {

@@ -218,7 +218,7 @@ def _make_trainer(
             pad_id=tokenizer.eos_token_id if pad_id is None else pad_id,
             packed=recipe.rows.pack,
             max_tokens=recipe.rows.pack_tokens,
-            helpful_margin=recipe.rows.helpful_margin,
+            helpful_margin=recipe.applied_margin,
             weights={
                 TargetKind.HELPFUL: weights.helpful,
                 TargetKind.SAFE_RESPONSE: weights.safe_response,
