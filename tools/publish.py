@@ -87,6 +87,28 @@ def summary(run: dict[str, Any]) -> str:
     return "\n".join([*lines, "", note])
 
 
+STRETCHES = ((0, 1), (1, 12), (12, 48), (48, 96), (96, None))
+"""Tokens already written, for the table of probabilities."""
+
+
+def positions(runs: list[dict[str, Any]]) -> str:
+    names = ["0", *(f"{a} to {b - 1}" if b else f"{a} and more" for a, b in STRETCHES[1:])]
+    lines = ["| tokens written | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for run in runs:
+        for model in run["models"][1:]:
+            for kind, words in (("harmful", "harmful"), ("benign", "harmless")):
+                curve = model["refusal_probability"][kind]
+                cells = [f"{stretch_mean(curve, a, b):.3f}" for a, b in STRETCHES]
+                name = f"{NAMES[model['name']]}, {words} answers, seed {run['seed']}"
+                lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def stretch_mean(curve: dict[str, Any], start: int, end: int | None) -> float:
+    means, counts = curve["mean"][start:end], curve["n"][start:end]
+    return float(sum(m * n for m, n in zip(means, counts, strict=True)) / sum(counts))
+
+
 def machine(run: dict[str, Any]) -> str:
     facts = ", ".join(f"{key} {value}" for key, value in run["machine"].items())
     times = ", ".join(f"{key} {value:.0f} s" for key, value in run["seconds"].items())
@@ -128,6 +150,7 @@ def main() -> None:
     for run in runs:
         fill(results, f"table: seed {run['seed']}", table(run))
     fill(results, "table: bounds", bounds(runs))
+    fill(results, "table: positions", positions(runs))
     fill(results, "table: machine", "\n\n".join(machine(run) for run in runs))
     fill(results, "table: sweep", sweep(docs / "sweep.jsonl"))
     fill(results, "table: sweep, read", sweep(docs / "sweep-read.jsonl"))
