@@ -70,9 +70,10 @@ def show(
     settings = row_settings(recipe, refusal_id)
     place = _place_in_training(recipe, encoder, source, chosen, helpful=helpful)
     # The draws depend on the example's place, so the one example is put at its place.
-    examples = TrainingExamples([encoded] * ((place or 0) + 1), settings)
-    rows = examples.rows(epoch, place or 0)
-    whole, encoded = encoded, examples.example(epoch, place or 0)
+    drawn_at = place or 0
+    examples = TrainingExamples([encoded] * (drawn_at + 1), settings)
+    rows = examples.rows(epoch, drawn_at)
+    whole, encoded = encoded, examples.example(epoch, drawn_at)
     prefix_lengths = _harmful_prefix_lengths(rows, encoded, recipe.method)
     harmful_length = max(prefix_lengths, default=0)
     if isinstance(encoded, EncodedTriple) and recipe.method in (Method.RTO, Method.DERTA):

@@ -10,7 +10,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 __all__ = ["ReportProgress"]
 
 
-# The unused arguments below are those of the Trainer's signatures.
 class ReportProgress(TrainerCallback):
     """Tells a function how many optimizer steps are done."""
 
@@ -20,20 +19,20 @@ class ReportProgress(TrainerCallback):
 
     def on_train_begin(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,  # noqa: ARG002  # the Trainer's signature
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002  # the Trainer's signature
+        **kwargs: Any,  # noqa: ARG002  # the Trainer's signature
     ) -> None:
         """Report where training begins: not at 0 when it continues."""
         self.progress(state.global_step, state.max_steps)
 
     def on_step_end(
         self,
-        args: TrainingArguments,  # noqa: ARG002
+        args: TrainingArguments,  # noqa: ARG002  # the Trainer's signature
         state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **kwargs: Any,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002  # the Trainer's signature
+        **kwargs: Any,  # noqa: ARG002  # the Trainer's signature
     ) -> None:
         """Report a finished step."""
         self.progress(state.global_step, state.max_steps)

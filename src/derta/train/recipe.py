@@ -135,9 +135,7 @@ class LoraRecipe(_Section):
     target_modules: Annotated[
         _Text | list[str], Field(min_length=1, description="'all-linear' or a list of names")
     ] = "all-linear"
-    upper_layers: Annotated[
-        float, Field(gt=0, le=1, description="a share above 0 and at most 1")
-    ] = 1.0
+    upper_layers: _Share = 1.0
     """Share of the decoder layers that get adapters, counted from the top and rounded up. Nothing
     is computed backwards below them, which saves time (but with gradient checkpointing)."""
 
