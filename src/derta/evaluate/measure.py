@@ -38,6 +38,7 @@ from derta.data.sample import (
 from derta.errors import DertaError
 from derta.evaluate.run import RefusalSamples, evaluate_refusals
 from derta.files import digest, write_atomically
+from derta.matmul import onednn_matmul
 from derta.memory import keep_freed_memory
 
 __all__ = ["Measurement", "TestSet", "measure"]
@@ -133,15 +134,16 @@ def measure(
         if progress is not None:
             progress(done, total + read)
 
-    records = evaluate_refusals(
-        model,
-        tokenizer,
-        RefusalSamples(test.triples, test.helpful),
-        folder / "evaluation",
-        fingerprint=key,
-        name=folder.name,
-        progress=generated,
-    )
+    with onednn_matmul():
+        records = evaluate_refusals(
+            model,
+            tokenizer,
+            RefusalSamples(test.triples, test.helpful),
+            folder / "evaluation",
+            fingerprint=key,
+            name=folder.name,
+            progress=generated,
+        )
     write_records(folder / "records.jsonl", records)
     if kept is not None:
         judged = replace(kept.measurement, records=records)
@@ -153,9 +155,10 @@ def measure(
             progress(len(records) + done, len(records) + total)
 
     finished = [True] * len(harmful) + [row.finished for row in test.helpful]
-    measures = measure_responses(
-        model, encoder, harmful + helpful, refusal_id, finished=finished, progress=measured
-    )
+    with onednn_matmul():
+        measures = measure_responses(
+            model, encoder, harmful + helpful, refusal_id, finished=finished, progress=measured
+        )
     measurement = Measurement(
         records,
         [m.refusal_probability for m in measures[: len(harmful)]],

@@ -30,6 +30,7 @@ from derta.data.epoch import TrainingExamples
 from derta.data.models import load_model, load_tokenizer
 from derta.errors import RecipeError
 from derta.files import digest, prepare_run_folder, write_atomically
+from derta.matmul import onednn_matmul
 from derta.memory import keep_freed_memory
 from derta.packing import shared_length
 from derta.rows import TargetKind
@@ -101,7 +102,7 @@ def train_recipe(
         row_settings(recipe, refusal_id),
     )
     started = time.monotonic()
-    with _without_foreign_warnings():
+    with _without_foreign_warnings(), onednn_matmul():
         trainer = _make_trainer(recipe, examples, tokenizer, output, progress)
         trainer.train(resume_from_checkpoint=_last_checkpoint(output))
     seconds = time.monotonic() - started
