@@ -15,6 +15,7 @@ from typing import Any
 
 from derta.data.encode import ChatEncoder
 from derta.data.models import DEFAULT_MODEL, load_model, load_tokenizer
+from derta.matmul import onednn_matmul
 from derta.refusal import find_refusal
 from derta.triple import Conversation
 
@@ -68,7 +69,7 @@ def answer(questions: list[dict[str, Any]], cache: Path) -> dict[str, dict[str, 
             batch = missing[start : start + BATCH]
             ids = [list(encoded[question["prompt"]]) for question in batch]
             inputs = tokenizer.pad({"input_ids": ids}, return_tensors="pt")
-            with torch.inference_mode():
+            with torch.inference_mode(), onednn_matmul():
                 output = model.generate(**inputs, max_new_tokens=NEW_TOKENS, do_sample=False)
             for question, row in zip(
                 batch, output[:, inputs["input_ids"].shape[1] :].tolist(), strict=True
