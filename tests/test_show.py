@@ -156,12 +156,12 @@ def test_the_numbers_are_those_of_the_rows(recipe: Recipe, tokenizer: Any) -> No
 
 @pytest.mark.parametrize("method", list(Method))
 @pytest.mark.parametrize("index", [0, 2])
-@pytest.mark.parametrize("short_share", [0.0, 1.0])
+@pytest.mark.parametrize("short_harmful_share", [0.0, 1.0])
 def test_what_is_shown_is_what_training_reads(
-    recipe: Recipe, tokenizer: Any, method: Method, index: int, short_share: float
+    recipe: Recipe, tokenizer: Any, method: Method, index: int, short_harmful_share: float
 ) -> None:
     changed = {"prefixes_per_triple": 3, "max_harmful_length": 6, "kept_share": 0.5}
-    changed |= {"short_share": short_share, "short_length": 3}
+    changed |= {"short_harmful_share": short_harmful_share, "short_length": 3}
     rows = recipe.rows.model_copy(update=changed)
     recipe = recipe.model_copy(update={"rows": rows, "method": method})
     encoder = ChatEncoder(tokenizer)
@@ -172,7 +172,7 @@ def test_what_is_shown_is_what_training_reads(
         kept_share=rows.kept_share,
         share_without_prefix=rows.share_without_prefix,
         prefixes_per_triple=rows.prefixes_per_triple,
-        short_share=rows.short_share,
+        short_harmful_share=rows.short_harmful_share,
         short_length=rows.short_length,
     )
     trained = TrainingExamples(load_training_data(recipe, encoder).examples, settings)
@@ -195,7 +195,7 @@ def test_a_helpful_example_is_shown_with_the_draws_of_its_place_in_training(
     path = tmp_path / "more.jsonl"
     lines = [{"prompt": "how ?", "completion": f"{word} day fine day"} for word in ("do", "fine")]
     path.write_text("\n".join(json.dumps(line) for line in lines))
-    rows = recipe.rows.model_copy(update={"short_share": 0.5, "short_length": 2})
+    rows = recipe.rows.model_copy(update={"short_helpful_share": 0.5, "short_length": 2})
     data = recipe.data.model_copy(update={"helpful": str(path)})
     recipe = recipe.model_copy(update={"rows": rows, "data": data})
     encoder = ChatEncoder(tokenizer)
@@ -209,7 +209,7 @@ def test_a_helpful_example_is_shown_with_the_draws_of_its_place_in_training(
 
 
 def test_a_row_that_the_recipe_leaves_out_is_called_so(tokenizer: Any) -> None:
-    common = ["rows.short_share=0.5", "rows.max_length=2000", "data.look_alike_rows=0"]
+    common = ["rows.short_helpful_share=0.5", "rows.max_length=2000", "data.look_alike_rows=0"]
     said = []
     for count in (0, 1):
         recipe = load_recipe("quickstart", [*common, f"data.ordinary_rows={count}"])

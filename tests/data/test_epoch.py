@@ -204,7 +204,7 @@ def test_more_prefixes_do_not_repeat_the_refusal_transitions() -> None:
 
 
 def test_a_share_of_the_examples_is_shortened_and_drawn_anew_each_epoch() -> None:
-    examples = _examples(short_share=0.6, short_length=2)
+    examples = _examples(short_harmful_share=0.6, short_length=2)
 
     def short(epoch: int) -> list[int]:
         return [i for i in range(len(TRIPLES)) if len(examples.example(epoch, i).harmful_ids) == 2]
@@ -217,14 +217,14 @@ def test_a_share_of_the_examples_is_shortened_and_drawn_anew_each_epoch() -> Non
 
 
 def test_all_methods_see_the_same_examples_shortened() -> None:
-    settings = {"short_share": 0.5, "short_length": 3}
+    settings = {"short_harmful_share": 0.5, "short_helpful_share": 0.5, "short_length": 3}
     vanilla, derta = _examples(method=Method.VANILLA, **settings), _examples(**settings)
     for index in range(len(vanilla)):
         assert vanilla.example(1, index) == derta.example(1, index)
 
 
 def test_a_short_example_has_the_beginning_of_its_harmful_or_helpful_response() -> None:
-    examples = _examples(short_share=1.0, short_length=2)
+    examples = _examples(short_harmful_share=1.0, short_helpful_share=1.0, short_length=2)
     assert examples.example(0, 0) == EncodedTriple((1, 20), (7, 30, 2), (100, 101))
     assert examples.example(0, len(TRIPLES)) == EncodedHelpful((1, 20), (50, 51))
     for row in examples.rows(0, 0):
@@ -232,6 +232,17 @@ def test_a_short_example_has_the_beginning_of_its_harmful_or_helpful_response() 
         assert transitions in (0, 3), "after 0, 1 and 2 tokens of the harmful response"
         if not transitions:
             assert row.target_ids == (7, 30, 2), "a refusal is learnt to its end"
+
+
+def test_triples_and_helpful_examples_have_shares_of_their_own() -> None:
+    harmful, helpful = (
+        _examples(short_length=1, **{name: 1.0})
+        for name in ("short_harmful_share", "short_helpful_share")
+    )
+    for index in range(len(harmful)):
+        whole, is_triple = harmful.examples[index], index < len(TRIPLES)
+        assert (harmful.example(0, index) == whole) == (not is_triple)
+        assert (helpful.example(0, index) == whole) == is_triple
 
 
 def test_no_short_share_leaves_every_example_whole() -> None:

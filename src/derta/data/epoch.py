@@ -40,9 +40,11 @@ class RowSettings:
     """How many k are drawn for a triple in an epoch; vanilla repeats q -> r as often, so that
     the methods see the same amount of safe responses. With shared prefixes another k costs only
     the tokens of r: the same objective, drawn with less variance."""
-    short_share: float = 0.0
-    """Share of the examples whose harmful or helpful response an epoch sees only the beginning
-    of, drawn anew each epoch: what decides about refusing stands there, and costs few tokens."""
+    short_harmful_share: float = 0.0
+    """Share of the triples whose harmful response an epoch sees only the beginning of, drawn anew
+    each epoch."""
+    short_helpful_share: float = 0.0
+    """The same of helpful examples: what decides about refusing stands there and costs little."""
     short_length: int = 16
     """Tokens of that beginning."""
 
@@ -69,11 +71,13 @@ class TrainingExamples:
     def example(self, epoch: int, index: int) -> EncodedTriple | EncodedHelpful:
         """Return an example as an epoch sees it: whole, or with the beginning of a response."""
         example, settings = self.examples[index], self.settings
-        if not settings.short_share:
+        helpful = isinstance(example, EncodedHelpful)
+        share = settings.short_helpful_share if helpful else settings.short_harmful_share
+        if not share:
             return example
         # A generator of its own: all methods see the same examples shortened.
         drawn = random.Random(f"{settings.seed}/{epoch}/{index}/short").random()
-        if drawn >= settings.short_share:
+        if drawn >= share:
             return example
         return _shortened(example, settings.short_length)
 

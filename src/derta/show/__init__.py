@@ -164,7 +164,7 @@ def _place_in_training(
 ) -> int | None:
     """Find the example's index among all examples of the recipe; None: it is left out."""
     rows = recipe.rows
-    if rows.overlong != "skip" and not (helpful and rows.short_share):
+    if rows.overlong != "skip" and not (helpful and rows.short_helpful_share):
         return chosen.index  # of a triple; without short examples nothing is drawn for the others
     path = f"sample/{'helpful' if helpful else 'triples'}.jsonl" if source == "sample" else source
     line = chosen.index + 1 if chosen.line is None else chosen.line

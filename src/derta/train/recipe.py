@@ -48,6 +48,7 @@ _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a numbe
 _Count = Annotated[int | None, Field(ge=0, description="a number of rows, or null for all of them")]
 
 _Share = Annotated[float, Field(gt=0, le=1, description="a share above 0 and at most 1")]
+_ShareOrNone = Annotated[float, Field(ge=0, le=1, description="a share from 0 to 1")]
 _Length = Annotated[
     int | None, Field(ge=1, description="a number of tokens, 1 or more, or null for no limit")
 ]
@@ -90,9 +91,7 @@ class RowsRecipe(_Section):
 
     kept_share: _Share = 1.0
     """Share of the positions of a harmful response that are supervised in an epoch."""
-    share_without_prefix: Annotated[float, Field(ge=0, le=1, description="a share from 0 to 1")] = (
-        0.0
-    )
+    share_without_prefix: _ShareOrNone = 0.0
     """Share of the triples that get k = 0 besides those that draw it."""
     prefixes_per_triple: Annotated[int, Field(ge=1, description="a number, 1 or more")] = 1
     """How many harmful prefixes are drawn for a triple in an epoch."""
@@ -102,11 +101,13 @@ class RowsRecipe(_Section):
     """Tokens of a harmful response that are used; the rest is cut."""
     max_helpful_length: _Length = None
     """Tokens of a helpful response that are used; the rest is cut, with no end to learn."""
-    short_share: Annotated[float, Field(ge=0, le=1, description="a share from 0 to 1")] = 0.0
-    """Share of the examples of whose harmful or helpful response an epoch sees only the first
-    `short_length` tokens, drawn anew each epoch."""
+    short_harmful_share: _ShareOrNone = 0.0
+    """Share of the triples of whose harmful response an epoch sees only the first `short_length`
+    tokens, drawn anew each epoch."""
+    short_helpful_share: _ShareOrNone = 0.0
+    """The same share of the helpful examples, of their response."""
     short_length: Annotated[int, Field(ge=1, description="a number of tokens, 1 or more")] = 16
-    """Tokens of the harmful or helpful response of a short example."""
+    """Tokens that are left of a harmful or helpful response that is cut so."""
     overlong: Annotated[
         Literal["error", "truncate", "skip"], Field(description="error, truncate or skip")
     ] = "error"

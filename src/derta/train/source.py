@@ -100,7 +100,8 @@ def row_settings(recipe: Recipe, refusal_id: int) -> RowSettings:
         kept_share=recipe.rows.kept_share,
         share_without_prefix=recipe.rows.share_without_prefix,
         prefixes_per_triple=recipe.rows.prefixes_per_triple,
-        short_share=recipe.rows.short_share,
+        short_harmful_share=recipe.rows.short_harmful_share,
+        short_helpful_share=recipe.rows.short_helpful_share,
         short_length=recipe.rows.short_length,
     )
 
