@@ -107,17 +107,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         early = hidden.requires_grad and not head_is_trained
         gradients = []
         for start in range(0, len(target_ids), chunk):
-            part = hidden[start : start + chunk]
-            targets = target_ids[start : start + chunk]
-            logits = head.logits(part)  # (chunk, V)
-            log_probabilities = torch.log_softmax(logits, dim=-1)
-            tracked.append(log_probabilities[:, tracked_id].clone())  # a view would keep them all
-            if margins is not None:
-                _add_margins_(log_probabilities, tracked_id, margins[start : start + chunk])
-            losses.append(-log_probabilities.gather(1, targets[:, None])[:, 0])
+            part = slice(start, start + chunk)
+            found = _Chunk.of(
+                head.logits(hidden[part]),
+                target_ids[part],
+                tracked_id,
+                None if margins is None else margins[part],
+                softcap,
+            )
+            losses.append(found.losses)
+            tracked.append(found.tracked_log_probabilities)
             if early:
-                gradient = _logit_gradient(logits, log_probabilities, targets, head)
-                gradients.append(gradient @ weight)
+                gradients.append(found.hidden_gradient(head))
         ctx.settings = settings
         ctx.early = early
         if early:
@@ -143,16 +144,17 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         grad_weight = torch.zeros_like(weight, dtype=accumulate)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=accumulate)
         for start in range(0, len(target_ids), chunk):
-            part = hidden[start : start + chunk]
-            targets = target_ids[start : start + chunk]
-            logits = head.logits(part)
-            log_probabilities = torch.log_softmax(logits, dim=-1)
-            if margins is not None:
-                _add_margins_(log_probabilities, tracked_id, margins[start : start + chunk])
-            grad_logits = _logit_gradient(logits, log_probabilities, targets, head)
-            grad_logits = grad_logits * grad_losses[start : start + chunk, None].to(weight.dtype)
-            grad_hidden[start : start + chunk] = grad_logits @ weight
-            grad_weight += grad_logits.T @ part
+            part = slice(start, start + chunk)
+            found = _Chunk.of(
+                head.logits(hidden[part]),
+                target_ids[part],
+                tracked_id,
+                None if margins is None else margins[part],
+                softcap,
+            )
+            grad_logits = found.logit_gradient(head, grad_losses[part])
+            grad_hidden[part] = grad_logits @ weight
+            grad_weight += grad_logits.T @ hidden[part]
             if grad_bias is not None:
                 grad_bias += grad_logits.sum(0)
         return (
@@ -165,28 +167,67 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         )
 
 
-def _add_margins_(log_probabilities: Tensor, tracked_id: int, margins: Tensor) -> None:
-    """Renormalise (S, V) in place as if the tracked token's logits had been raised by `margins`.
+@dataclass(slots=True)
+class _Chunk:
+    """A chunk's softmax, not yet divided by its sum: each pass over (chunk, V) costs time."""
 
-    The other probabilities are divided by 1 + P (e^m - 1), where P is the token's own.
-    """
-    margins = margins.to(log_probabilities.dtype)
-    probability = log_probabilities[:, tracked_id].exp()
-    log_probabilities -= torch.log1p(probability * torch.expm1(margins))[:, None]
-    log_probabilities[:, tracked_id] += margins
+    losses: Tensor  # (chunk,)
+    tracked_log_probabilities: Tensor  # (chunk,), without margins
+    target_ids: Tensor  # (chunk,)
+    exponentials: Tensor  # (chunk, V): exp(logit - the row's highest), margins in it
+    sums: Tensor  # (chunk,) of the exponentials
+    slope: Tensor | None  # (chunk, V): derivative of the soft cap
 
+    @classmethod
+    def of(
+        cls,
+        logits: Tensor,
+        target_ids: Tensor,
+        tracked_id: int,
+        margins: Tensor | None,
+        softcap: float | None,
+    ) -> _Chunk:
+        """Compute the losses of (chunk, V) logits, whose memory the result takes over.
 
-def _logit_gradient(
-    logits: Tensor, log_probabilities: Tensor, target_ids: Tensor, head: OutputHead
-) -> Tensor:
-    """Gradient of each loss by `hidden @ weight.T + bias`, (S, V), in the matrix's dtype."""
-    gradient = log_probabilities.exp()
-    gradient[torch.arange(len(target_ids), device=logits.device), target_ids] -= 1.0
-    if head.softcap is not None:
-        gradient = gradient * (1.0 - (logits / head.softcap) ** 2)
-    if head.scale != 1.0:
-        gradient = gradient * head.scale
-    return gradient.to(head.weight.dtype)
+        A margin m multiplies the tracked token's exponential by e^m.
+        """
+        slope = None if softcap is None else 1.0 - (logits / softcap) ** 2
+        highest = logits.amax(dim=1)
+        # Differences to the highest logit: where the target has it, they are exactly 0.
+        below = logits.gather(1, target_ids[:, None])[:, 0] - highest
+        tracked_below = logits[:, tracked_id] - highest
+        exponentials = logits.sub_(highest[:, None]).exp_()
+        sums = exponentials.sum(dim=1)
+        tracked = tracked_below - sums.log()
+        if margins is not None:
+            margins = margins.to(logits.dtype)
+            raised = exponentials[:, tracked_id] * torch.expm1(margins)
+            exponentials[:, tracked_id] += raised
+            sums = sums + raised
+            below = below + margins * (target_ids == tracked_id)
+        return cls(sums.log() - below, tracked, target_ids, exponentials, sums, slope)
+
+    def logit_gradient(self, head: OutputHead, grad_losses: Tensor) -> Tensor:
+        """Gradient by `hidden @ weight.T + bias`, (chunk, V), in the matrix's dtype."""
+        gradient = self._undivided_gradient()
+        gradient *= (grad_losses * (head.scale / self.sums))[:, None]
+        return gradient.to(head.weight.dtype)
+
+    def hidden_gradient(self, head: OutputHead) -> Tensor:
+        """Gradient of each loss by its hidden state, (chunk, H)."""
+        gradient = self._undivided_gradient()
+        factors = (head.scale / self.sums)[:, None]
+        if gradient.dtype == head.weight.dtype:
+            return (gradient @ head.weight) * factors  # H products a row instead of V
+        return (gradient * factors).to(head.weight.dtype) @ head.weight
+
+    def _undivided_gradient(self) -> Tensor:
+        """Return (softmax - onehot) x sums x slope, in the memory of the exponentials."""
+        rows = torch.arange(len(self.target_ids), device=self.target_ids.device)
+        self.exponentials[rows, self.target_ids] -= self.sums
+        if self.slope is not None:
+            self.exponentials *= self.slope
+        return self.exponentials
 
 
 def supervised_cross_entropy(

@@ -188,6 +188,7 @@ def test_a_silently_wrong_mask_is_caught_at_start_and_the_rows_are_trained_plain
         return torch.ones(len(expires_at), 1, length, length, dtype=torch.bool).tril()
 
     monkeypatch.setattr(derta.train.forward, "tree_mask", causal)
+    monkeypatch.setattr(derta.train.forward, "reason_blocks_are_unused", lambda _: "a test")
     with caplog.at_level(logging.WARNING):
         found, trainer = _trained(tmp_path)
     (message,) = _warnings(caplog)
@@ -208,6 +209,7 @@ def test_a_packed_loss_that_is_not_a_number_is_a_difference(
         return torch.where(mask, 0.0, -torch.inf).masked_fill(~mask, torch.nan)
 
     monkeypatch.setattr(derta.train.forward, "tree_mask", not_a_number)
+    monkeypatch.setattr(derta.train.forward, "reason_blocks_are_unused", lambda _: "a test")
     groups = random_groups()
     difference, tolerance = packing_difference(model, RowCollator(pad_id=0), groups, REFUSAL_ID)
     assert not difference <= tolerance

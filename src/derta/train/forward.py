@@ -10,6 +10,7 @@ Shapes:  B rows, T tokens, S supervised targets, H hidden size.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ from derta.attention import tree_mask
 from derta.data.models import inner_model
 from derta.errors import ModelError
 from derta.loss import OutputHead, configured_head, supervised_cross_entropy
+from derta.train.blocks import (
+    attention_blocks,
+    attention_in_blocks,
+    in_one_row,
+    reason_blocks_are_unused,
+)
 
 __all__ = ["KNOWN_FAMILIES", "SupervisedOutput", "install_supervised_forward", "output_head"]
 
@@ -142,19 +149,32 @@ def _supervised(
         attention_mask: (B, T), 1 at tokens; for plain rows.
     """
     decoder = causal_model.get_decoder()
+    context: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+    more: dict[str, Any] = {}
     if expires_at is not None:
         if position_ids is None:  # else the tree would be read as one causal row, silently
             raise ValueError("tree-shaped rows need position_ids beside expires_at")
         config = causal_model.config.get_text_config()
-        dtype = causal_model.get_input_embeddings().weight.dtype
-        if torch.is_autocast_enabled(input_ids.device.type):
-            dtype = torch.get_autocast_dtype(input_ids.device.type)
-        mask: Any = tree_mask(config, expires_at, position_ids, dtype)
+        if reason_blocks_are_unused(causal_model) is None:
+            input_ids, position_ids, expires_at = in_one_row(input_ids, position_ids, expires_at)
+            context = attention_in_blocks(config)
+            mask: Any = None
+            more["blocks"] = attention_blocks(expires_at)
+        else:
+            dtype = causal_model.get_input_embeddings().weight.dtype
+            if torch.is_autocast_enabled(input_ids.device.type):
+                dtype = torch.get_autocast_dtype(input_ids.device.type)
+            mask = tree_mask(config, expires_at, position_ids, dtype)
     else:
         mask, position_ids = attention_mask, None
-    hidden = decoder(
-        input_ids=input_ids, attention_mask=mask, position_ids=position_ids, use_cache=False
-    ).last_hidden_state  # (B, T, H)
+    with context:
+        hidden = decoder(
+            input_ids=input_ids,
+            attention_mask=mask,
+            position_ids=position_ids,
+            use_cache=False,
+            **more,
+        ).last_hidden_state  # (B, T, H), or (1, B * T, H)
     supervised = hidden.flatten(0, 1)[target_positions]  # (S, H)
     losses, refusal = supervised_cross_entropy(
         supervised,

@@ -21,6 +21,7 @@ from derta.attention import reason_trees_are_unsupported
 from derta.data.epoch import EpochSampler, TrainingExamples
 from derta.errors import ModelError
 from derta.rows import TargetKind, TrainingRow
+from derta.train.adapters import install_fused_adapters
 from derta.train.collate import RowCollator
 from derta.train.forward import install_supervised_forward
 
@@ -66,6 +67,8 @@ class DertaTrainer(Trainer):
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, data_collator=collator, **kwargs
         )
+        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+            install_fused_adapters(model)
         self.examples = train_dataset
         # The loss is divided by the whole step's weights in the forward: no second division.
         self.model_accepts_loss_kwargs = True
