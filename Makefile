@@ -15,7 +15,7 @@ PYTHON ?= $(shell python3.11 -c '' 2>/dev/null && echo python3.11 || echo python
 PIP := PIP_REQUIRE_VIRTUALENV=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 $(BIN)/python -m pip -qq
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint format clean force
+.PHONY: help setup quickstart test bench lint format clean force
 
 help: ## list the commands
 	@echo "derta: make COMMAND"
@@ -30,6 +30,9 @@ quickstart: $(STAMP) ## train, measure and show a real model [BUDGET=full|smoke]
 
 test: lint ## lint, types, import rules and tests
 	@$(BIN)/python -m pytest
+
+bench: $(STAMP) ## training speed and memory beside other trainers (hours)
+	@$(BIN)/python -m benchmarks
 
 lint: $(STAMP) ## ruff, mypy and import-linter
 	@$(BIN)/ruff check .

@@ -1,0 +1,192 @@
+"""`python -m benchmarks`: train the same steps with every contestant in turn, and compare.
+
+Every run is a process of its own; one at a time. A round runs all contestants of a workload one
+after another, every other round in reverse order, and ratios are taken within a round, so that a
+machine that becomes slower or faster disturbs them little. Each run's result is kept at once in
+`runs/bench/`, and `--resume` continues there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks import tables
+from benchmarks.workloads import WORKLOADS, Workload
+from derta.data.models import DEFAULT_MODEL
+from derta.files import prepare_run_folder, write_atomically
+
+ROOT = Path(__file__).resolve().parents[1]
+LATEST = ROOT / "benchmarks" / "results" / "latest.json"
+PACK_TOKENS = 768
+EVERYTHING = {"pack_tokens": PACK_TOKENS, "onednn": True, "memory": True}
+
+COMPETITION: dict[str, tuple[str, dict[str, Any]]] = {
+    "authors": ("authors", {}),
+    "trl_default": ("trl", {}),
+    "trl_best": ("trl", {}),  # its options are found first
+    "derta": ("derta", EVERYTHING),
+}
+LEVERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "stock": ("stock", {}),
+    "stock + freed memory kept": ("stock", {"memory": True}),
+    "stock + oneDNN": ("stock", {"onednn": True}),
+    "supervised positions only": ("derta", {"pack_tokens": None}),
+    "... + trees": ("derta", {"pack_tokens": 1}),
+    "... + packing": ("derta", {"pack_tokens": PACK_TOKENS}),
+}
+
+
+def main() -> int:
+    """Run what the command line asks for, print the table and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks")
+    names = [each.name for each in WORKLOADS]
+    parser.add_argument("--workload", action="append", choices=names, help="default: all")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lever-rounds", type=int, default=3)
+    parser.add_argument("--without", action="append", default=[], choices=list(COMPETITION))
+    parser.add_argument("--model", default=DEFAULT_MODEL)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--resume", action="store_true", help="keep what runs/bench has")
+    parser.add_argument("--output", type=Path, default=LATEST)
+    arguments = parser.parse_args()
+    console = Console(stderr=True)
+    raw = ROOT / "runs" / "bench" / "runs.jsonl"
+    prepare_run_folder(raw.parent)
+    if not arguments.resume:
+        raw.unlink(missing_ok=True)
+    bench = _Bench(arguments, raw, console)
+    workloads = [each for each in WORKLOADS if each.name in (arguments.workload or names)]
+    for workload in workloads:
+        bench.compete(workload)
+        report = tables.report(bench.runs, _machine(arguments))
+        write_atomically(arguments.output, json.dumps(report, indent=1) + "\n")
+    Console().print(tables.terminal(report))
+    console.print(f"Written: {arguments.output}")
+    return 0
+
+
+class _Bench:
+    """Runs contestants, and keeps what they gave."""
+
+    def __init__(self, arguments: argparse.Namespace, raw: Path, console: Console) -> None:
+        self.arguments = arguments
+        self.raw = raw
+        self.console = console
+        lines = raw.read_text(encoding="utf-8").splitlines() if raw.exists() else []
+        self.runs: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def compete(self, workload: Workload) -> None:
+        contestants = {k: v for k, v in COMPETITION.items() if k not in self.arguments.without}
+        if "trl_best" in contestants:
+            contestants["trl_best"] = ("trl", self.fastest_trl(workload))
+        self.rounds(workload, contestants, self.arguments.rounds)
+        if workload.mix == "safety":
+            self.rounds(workload, LEVERS, self.arguments.lever_rounds)
+
+    def fastest_trl(self, workload: Workload) -> dict[str, Any]:
+        """Try SFTTrainer's settings once each; packing needs a GPU's attention."""
+        rows = 2 * workload.triples + workload.helpful
+        tried: dict[str, tuple[float, dict[str, Any]]] = {}
+        for accumulate in (1, 2, 4, rows):
+            for by_length in (False, True):
+                if rows % accumulate:
+                    continue
+                options = {"accumulate": accumulate, "by_length": by_length}
+                name = f"trl {options}"
+                found = self.once(workload, name, "trl", options, 0)
+                tried[name] = (sum(found["seconds"]), options)
+        return min(tried.values(), key=lambda each: each[0])[1]
+
+    def rounds(
+        self, workload: Workload, contestants: dict[str, tuple[str, dict[str, Any]]], count: int
+    ) -> None:
+        for number in range(count):
+            order = list(contestants.items())
+            for name, (kind, options) in order if number % 2 == 0 else reversed(order):
+                self.once(workload, name, kind, options, number)
+
+    def once(
+        self, workload: Workload, name: str, kind: str, options: dict[str, Any], number: int
+    ) -> dict[str, Any]:
+        """Run one contestant, unless this run is there already."""
+        key = {"workload": workload.name, "contestant": name, "round": number}
+        for run in self.runs:
+            if all(run[field] == value for field, value in key.items()):
+                return run
+        spec = {
+            "workload": workload.name,
+            "kind": kind,
+            "options": options,
+            "model": self.arguments.model,
+            "threads": self.arguments.threads,
+            "rate": name == "derta",
+        }
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(self.arguments.threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": "1",
+        }
+        started = time.monotonic()
+        with Progress(
+            TextColumn(f"{workload.name:<14} {name:<28} round {number + 1}"),
+            BarColumn(bar_width=12),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+        ) as progress:
+            progress.add_task("", total=None)
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.child", json.dumps(spec)],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        if done.returncode:
+            self.console.print(done.stderr[-3000:], markup=False)
+            raise SystemExit(f"{name} failed on {workload.name} (its output stands above)")
+        run = {**key, "kind": kind, "options": options, **json.loads(done.stdout)}
+        self.runs.append(run)
+        with self.raw.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(run) + "\n")
+        per_step = sum(run["seconds"]) / len(run["seconds"])
+        self.console.print(
+            f"{workload.name:<14} {name:<28} round {number + 1}: {per_step:7.2f} s a step, "
+            f"{run['peak_bytes'] / 1e9:.2f} GB ({time.monotonic() - started:.0f} s)",
+            highlight=False,
+            markup=False,
+        )
+        return run
+
+
+def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
+    import importlib.metadata as metadata
+
+    import torch
+
+    from derta.quickstart import machine
+
+    names = ("torch", "transformers", "peft", "accelerate", "trl")
+    return {
+        **machine(),
+        "threads": arguments.threads,
+        "model": arguments.model,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "versions": {name: metadata.version(name) for name in names},
+    }
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

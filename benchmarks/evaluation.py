@@ -1,0 +1,153 @@
+"""`python -m benchmarks.evaluation`: the quickstart's suite, ours beside a plain `generate` loop.
+
+The plain loop takes the suite's prompts in file order, 16 at a time, padded on the left, and calls
+transformers' `generate`; ours is what `derta quickstart` does, inspect-ai included. Both decode
+greedily with the same weights in float32. Outputs may differ only where the two best logits are
+closer than 1e-4, which is checked. The tune split is used: no figure of the test split is made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from benchmarks.tables import spread
+from derta.data.encode import ChatEncoder
+from derta.data.models import DEFAULT_MODEL, load_model, load_tokenizer
+from derta.data.sample import sample_helpful, sample_triples
+from derta.evaluate.provider import DEFAULT_MAX_TOKENS, input_token_ids
+from derta.evaluate.run import RefusalSamples, evaluate_refusals
+from derta.evaluate.tasks import benign_samples, prefill_samples, raw_text_samples
+from derta.files import write_atomically
+from derta.matmul import onednn_matmul
+from derta.memory import keep_freed_memory
+
+__all__ = ["first_difference", "generate_plainly", "main", "suite"]
+
+ROOT = Path(__file__).resolve().parents[1]
+LATEST = ROOT / "benchmarks" / "results" / "evaluation.json"
+PLAIN_BATCH = 16
+CLOSE = 1e-4
+"""Difference of the two best logits below which rounding may decide between them."""
+
+
+def suite(encoder: ChatEncoder, samples: RefusalSamples) -> list[tuple[int, ...]]:
+    """Return the token ids of every prompt, in file order: prefill by depth, raw text, benign."""
+    made = [
+        *prefill_samples(encoder, samples.harmful, samples.depths),
+        *raw_text_samples(encoder, samples.harmful),
+        *benign_samples(encoder, samples.benign),
+    ]
+    return [input_token_ids(encoder, list(sample.input)) for sample in made]  # type: ignore[arg-type]  # messages
+
+
+@torch.inference_mode()
+def generate_plainly(
+    model: Any, tokenizer: Any, prompts: Sequence[tuple[int, ...]], max_new_tokens: int
+) -> list[tuple[int, ...]]:
+    """Generate as most scripts do; return each prompt's new tokens up to its end of turn."""
+    end = tokenizer.eos_token_id
+    results = []
+    for start in range(0, len(prompts), PLAIN_BATCH):
+        batch = prompts[start : start + PLAIN_BATCH]
+        length = max(map(len, batch))
+        input_ids = torch.full((len(batch), length), end)
+        attention_mask = torch.zeros_like(input_ids)
+        for index, prompt in enumerate(batch):
+            input_ids[index, length - len(prompt) :] = torch.tensor(prompt)
+            attention_mask[index, length - len(prompt) :] = 1
+        output = model.generate(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            do_sample=False,
+            max_new_tokens=max_new_tokens,
+            pad_token_id=end,
+        )
+        for row in output[:, length:].tolist():
+            results.append(tuple(row[: row.index(end)] if end in row else row))
+    return results
+
+
+@torch.inference_mode()
+def first_difference(
+    model: Any, prompt: Sequence[int], one: Sequence[int], other: Sequence[int]
+) -> float | None:
+    """Return how far apart the two best logits are where two outputs part; None: they don't."""
+    if tuple(one) == tuple(other):
+        return None
+    common = 0
+    while common < min(len(one), len(other)) and one[common] == other[common]:
+        common += 1
+    logits = model(torch.tensor([[*prompt, *one[:common]]])).logits[0, -1]
+    best = logits.topk(2).values
+    return float(best[0] - best[1])
+
+
+def main() -> int:
+    """Measure, print and write `benchmarks/results/evaluation.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.evaluation")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=int, help="questions of each kind; default: all")
+    parser.add_argument("--adapter", type=Path, help="a LoRA adapter's folder; default: none")
+    parser.add_argument("--output", type=Path, default=LATEST)
+    arguments = parser.parse_args()
+    console = Console(stderr=True)
+    tokenizer = load_tokenizer(DEFAULT_MODEL)
+    encoder = ChatEncoder(tokenizer)
+    model: Any = load_model(DEFAULT_MODEL).eval()
+    if arguments.adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, str(arguments.adapter)).eval()
+    samples = RefusalSamples(
+        sample_triples("tune")[: arguments.limit], sample_helpful("tune")[: arguments.limit]
+    )
+    prompts = suite(encoder, samples)
+    ratios, seconds = [], []
+    ours: list[str] = []
+    theirs: list[tuple[int, ...]] = []
+    for number in range(arguments.rounds):
+        started = time.perf_counter()
+        theirs = generate_plainly(model, tokenizer, prompts, DEFAULT_MAX_TOKENS)
+        plain = time.perf_counter() - started
+        with tempfile.TemporaryDirectory() as folder, onednn_matmul():
+            keep_freed_memory()
+            started = time.perf_counter()
+            records = evaluate_refusals(
+                model, tokenizer, samples, Path(folder), fingerprint="benchmark"
+            )
+            fast = time.perf_counter() - started
+        ours = [record.output for record in records]
+        ratios.append(plain / fast)
+        seconds.append({"plain": plain, "ours": fast})
+        console.print(f"round {number + 1}: plain {plain:.0f} s, ours {fast:.0f} s")
+    differences = []
+    for prompt, text, ids in zip(prompts, ours, theirs, strict=True):
+        if text != tokenizer.decode(ids, skip_special_tokens=True):
+            found = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+            differences.append(first_difference(model, prompt, ids, found))
+    report = {
+        "prompts": len(prompts),
+        "new_tokens": DEFAULT_MAX_TOKENS,
+        "adapter": arguments.adapter is not None,
+        "seconds": seconds,
+        "times_as_fast": spread(ratios),
+        "outputs_that_differ": len(differences),
+        "differ_by_more_than_rounding": sum(d is not None and d >= CLOSE for d in differences),
+        "largest_difference_of_best_logits": max((d or 0.0 for d in differences), default=0.0),
+    }
+    write_atomically(arguments.output, json.dumps(report, indent=1) + "\n")
+    Console().print(report)
+    return int(report["differ_by_more_than_rounding"] > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
