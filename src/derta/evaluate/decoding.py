@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer
 
 from derta.attention import reason_trees_are_unsupported, tree_mask
 from derta.data.models import has_learnt_prompt, inner_model
@@ -33,6 +34,8 @@ __all__ = ["Generated", "decode_greedily", "reason_decoding_is_plain"]
 
 DEFAULT_PREFILL_TOKENS = 768
 """Tokens of a tree, about: a dense mask costs its square."""
+_ROWS_THAT_LEAVE = 8
+"""Rows that have ended leave the batch once they are one in so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +104,13 @@ def decode_greedily(
     # The last token of each prompt is the first decoding step: the model's own forward then makes
     # all the logits, whatever its head does.
     contexts = [tuple(prompt[:-1]) for prompt in prompts]
-    cache, attention_mask = _prefill(inner, contexts, prefill_tokens)
+    cache, attention_mask = _prefill(inner, contexts, prefill_tokens, max_new_tokens)
     tokens = torch.tensor([prompt[-1] for prompt in prompts], device=device)  # (B,)
     positions = torch.tensor([len(context) for context in contexts], device=device)  # (B,)
     ends = torch.tensor(sorted(end_ids), device=device)
     written: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
-    running = list(range(len(prompts)))
+    running = list(range(len(prompts)))  # the prompt of each row of the batch
     for _ in range(max_new_tokens):
         new_column = attention_mask.new_ones(len(running), 1)
         attention_mask = torch.cat([attention_mask, new_column], dim=1)
@@ -120,27 +123,29 @@ def decode_greedily(
         ).logits[:, -1]
         tokens = logits.argmax(dim=-1)
         positions = positions + 1
-        ended = torch.isin(tokens, ends)
-        for row, token, end in zip(running, tokens.tolist(), ended.tolist(), strict=True):
+        ended = torch.isin(tokens, ends).tolist()
+        for row, token, end in zip(running, tokens.tolist(), ended, strict=True):
             if end:
                 finished[row] = True
-            else:
+            elif not finished[row]:
                 written[row].append(token)
-        if bool(ended.any()):
-            kept = (~ended).nonzero()[:, 0]
-            running = [running[i] for i in kept.tolist()]
-            if not running:
-                break
-            tokens, positions = tokens[kept], positions[kept]
-            attention_mask = attention_mask[kept]
-            cache.batch_select_indices(kept)
+        kept = [i for i, row in enumerate(running) if not finished[row]]
+        if not kept:
+            break
+        # Leaving copies the whole cache, so some rows leave together.
+        if len(running) - len(kept) >= max(1, len(running) // _ROWS_THAT_LEAVE):
+            running = [running[i] for i in kept]
+            chosen = torch.tensor(kept, device=device)
+            tokens, positions = tokens[chosen], positions[chosen]
+            attention_mask = attention_mask[chosen]
+            cache.batch_select_indices(chosen)
     return [Generated(tuple(w), end) for w, end in zip(written, finished, strict=True)]
 
 
 def _prefill(
-    inner: Any, contexts: Sequence[tuple[int, ...]], prefill_tokens: int
+    inner: Any, contexts: Sequence[tuple[int, ...]], prefill_tokens: int, room: int
 ) -> tuple[DynamicCache, Tensor]:
-    """Compute the keys and values of every context.
+    """Compute the keys and values of every context; leave room for so many tokens after them.
 
     Returns:
         A cache of (B, K, longest L, D) a layer, padded on the left, and its mask (B, longest L),
@@ -154,7 +159,8 @@ def _prefill(
         tree = share_prefixes(_row(contexts[index], index) for index in group)
         layers = _run_tree(inner, tree)
         if not keys:
-            shape = (len(contexts), layers[0][0].shape[1], longest, layers[0][0].shape[3])
+            length = longest + room
+            shape = (len(contexts), layers[0][0].shape[1], length, layers[0][0].shape[3])
             keys = [key.new_zeros(shape) for key, _ in layers]
             values = [value.new_zeros((*shape[:3], value.shape[3])) for _, value in layers]
         expires_at = torch.tensor(tree.expires_at, device=inner.device)
@@ -164,14 +170,47 @@ def _prefill(
             begin = longest - len(path)
             mask[index, begin:] = 1
             for layer, (key, value) in enumerate(layers):
-                keys[layer][index, :, begin:] = key[0, :, path]
-                values[layer][index, :, begin:] = value[0, :, path]
+                keys[layer][index, :, begin:longest] = key[0, :, path]
+                values[layer][index, :, begin:longest] = value[0, :, path]
     cache = DynamicCache()
-    for layer in range(len(keys)):
-        # The cache may copy them: one layer at a time is held twice, not all.
-        cache.update(keys[layer], values[layer], layer)
-        keys[layer] = values[layer] = keys[layer].new_empty(0)
+    # Without a context the cache grows as it likes.
+    cache.layers = [_RoomyLayer(*both, longest) for both in zip(keys, values, strict=True)]
     return cache, mask
+
+
+class _RoomyLayer(DynamicLayer):
+    """A cache layer with room for the new tokens.
+
+    transformers' own is copied as a whole for every new token: at 96 rows of 250 tokens that is a
+    gigabyte a step.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, length: int) -> None:
+        """Take (B, K, length + room, D) tensors, of which the first `length` tokens are filled."""
+        super().__init__()  # type: ignore[no-untyped-call]  # of transformers
+        self.lazy_initialization(keys, values)
+        self._room = (keys, values)
+        self._show(length)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Write the new tokens behind those that are there; return all of them."""
+        length = self.get_seq_length()
+        new = slice(length, length + key_states.shape[2])
+        self._room[0][:, :, new] = key_states
+        self._room[1][:, :, new] = value_states
+        return self._show(new.stop)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep these rows."""
+        length = self.get_seq_length()
+        self._room = (self._room[0][indices], self._room[1][indices])
+        self._show(length)
+
+    def _show(self, length: int) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = (each[:, :, :length] for each in self._room)
+        return self.keys, self.values
 
 
 def _row(context: tuple[int, ...], index: int) -> TrainingRow:
