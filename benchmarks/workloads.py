@@ -18,7 +18,7 @@ from derta.data.epoch import RowSettings, TrainingExamples
 from derta.data.sample import sample_helpful, sample_triples
 from derta.rows import EncodedHelpful, EncodedTriple, Method, TrainingRow
 
-__all__ = ["MIXES", "WORKLOADS", "Example", "Workload", "examples_of", "labelled", "rows_of"]
+__all__ = ["WORKLOADS", "Example", "Workload", "examples_of", "labelled", "rows_of"]
 
 Example = EncodedTriple | EncodedHelpful
 
@@ -54,7 +54,6 @@ class Workload:
         return self.triples + self.helpful
 
 
-MIXES = ("safety", "1:1", "20:1")
 WORKLOADS = (
     Workload("safety", "short", triples=8, helpful=0, steps=4),
     Workload("1:1", "short", triples=4, helpful=4, steps=4),

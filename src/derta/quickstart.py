@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from derta.evaluate.measure import Measurement
     from derta.train.recipe import Recipe
 
-__all__ = ["BUDGETS", "Budget", "run_quickstart"]
+__all__ = ["BUDGETS", "Budget", "machine", "run_quickstart"]
 
 MODELS = ("untouched", "vanilla", "derta")
 
@@ -186,7 +186,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
         "seed": recipe.seed,
         "base_model": recipe.model,
         "refusal_word": recipe.refusal_word,
-        "machine": _machine(),
+        "machine": machine(),
         "seconds": {key: round(value, 1) for key, value in seconds.items()},
         "data": {**data, **test.hashes},
         "test": test.counts,
@@ -214,7 +214,8 @@ def _command(seed: int, budget: str, model: str | None, overrides: list[str], ou
     return shlex.join([*words, "--output", str(output), *overrides])
 
 
-def _machine() -> dict[str, Any]:
+def machine() -> dict[str, Any]:
+    """Describe processor, cores and versions, as results.json has them."""
     import importlib.metadata as metadata
 
     processor = platform.processor() or platform.machine()
