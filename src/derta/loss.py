@@ -8,6 +8,7 @@ Shapes:  S supervised targets, H hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,15 +107,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         head_is_trained = weight.requires_grad or (bias is not None and bias.requires_grad)
         early = hidden.requires_grad and not head_is_trained
         gradients = []
-        for start in range(0, len(target_ids), chunk):
-            part = slice(start, start + chunk)
-            found = _Chunk.of(
-                head.logits(hidden[part]),
-                target_ids[part],
-                tracked_id,
-                None if margins is None else margins[part],
-                softcap,
-            )
+        for _, found in _chunks(hidden, head, target_ids, margins, chunk, tracked_id):
             losses.append(found.losses)
             tracked.append(found.tracked_log_probabilities)
             if early:
@@ -143,15 +136,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         accumulate = torch.promote_types(weight.dtype, torch.float32)
         grad_weight = torch.zeros_like(weight, dtype=accumulate)
         grad_bias = None if bias is None else torch.zeros_like(bias, dtype=accumulate)
-        for start in range(0, len(target_ids), chunk):
-            part = slice(start, start + chunk)
-            found = _Chunk.of(
-                head.logits(hidden[part]),
-                target_ids[part],
-                tracked_id,
-                None if margins is None else margins[part],
-                softcap,
-            )
+        for part, found in _chunks(hidden, head, target_ids, margins, chunk, tracked_id):
             grad_logits = found.logit_gradient(head, grad_losses[part])
             grad_hidden[part] = grad_logits @ weight
             grad_weight += grad_logits.T @ hidden[part]
@@ -228,6 +213,22 @@ class _Chunk:
         if self.slope is not None:
             self.exponentials *= self.slope
         return self.exponentials
+
+
+def _chunks(
+    hidden: Tensor,
+    head: OutputHead,
+    target_ids: Tensor,
+    margins: Tensor | None,
+    chunk: int,
+    tracked_id: int,
+) -> Iterator[tuple[slice, _Chunk]]:
+    """Yield each chunk of the targets with its softmax."""
+    for start in range(0, len(target_ids), chunk):
+        part = slice(start, start + chunk)
+        margins_of_part = None if margins is None else margins[part]
+        logits = head.logits(hidden[part])
+        yield part, _Chunk.of(logits, target_ids[part], tracked_id, margins_of_part, head.softcap)
 
 
 def supervised_cross_entropy(
