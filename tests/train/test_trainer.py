@@ -178,8 +178,9 @@ def test_a_model_that_is_trained_plain_gets_the_weights_of_plain_rows(tmp_path: 
     assert _largest_difference(asked_packed, plain) == 0.0
 
 
+@pytest.mark.parametrize("blocks", [False, True])
 def test_a_silently_wrong_mask_is_caught_at_start_and_the_rows_are_trained_plain(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, blocks: bool
 ) -> None:
     plain, _ = _trained(tmp_path, packed=False)
 
@@ -187,8 +188,15 @@ def test_a_silently_wrong_mask_is_caught_at_start_and_the_rows_are_trained_plain
         length = expires_at.shape[1]
         return torch.ones(len(expires_at), 1, length, length, dtype=torch.bool).tril()
 
+    right = derta.train.forward.attention_blocks
+
+    def causal_blocks(expires_at: Tensor) -> Any:
+        return right(torch.full_like(expires_at, expires_at.shape[1]))
+
     monkeypatch.setattr(derta.train.forward, "tree_mask", causal)
-    monkeypatch.setattr(derta.train.forward, "reason_blocks_are_unused", lambda _: "a test")
+    monkeypatch.setattr(derta.train.forward, "attention_blocks", causal_blocks)
+    if not blocks:
+        monkeypatch.setattr(derta.train.forward, "reason_blocks_are_unused", lambda _: "a test")
     with caplog.at_level(logging.WARNING):
         found, trainer = _trained(tmp_path)
     (message,) = _warnings(caplog)
