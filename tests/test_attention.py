@@ -132,7 +132,6 @@ def test_models_whose_layers_all_slide_get_one_sliding_mask(family: str) -> None
     ("settings", "words"),
     [
         ({"_attn_implementation": "flash_attention_2"}, "'flash_attention_2' can't be given"),
-        ({"_attn_implementation": "flex_attention"}, "'flex_attention' can't be given"),
         ({"_attn_implementation": None}, "None can't be given"),
         ({"model_type": "gemma2", "attn_logit_softcapping": 50.0}, "soft cap.*eager"),
         (

@@ -1,8 +1,8 @@
 """`expires_at` -> the mask that the model's attention wants.
 
-Covered: SDPA (boolean), eager (additive), sliding windows (exact in a tree: distance is counted
-along the path), models that mix full and sliding layers (a mask for each), and the reasons why a
-model can't be given such a mask. Not covered yet: flex_attention's BlockMask (a GPU matter).
+Covered: SDPA (boolean), eager (additive), flex_attention (a BlockMask, whose empty blocks a GPU
+skips), sliding windows (exact in a tree: distance is counted along the path), models that mix full
+and sliding layers (a mask for each), and the reasons why a model can't be given such a mask.
 
 Shapes:  B rows, T tokens (query Q, key K).
 """
@@ -13,10 +13,23 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 
-__all__ = ["TreeMask", "reason_trees_are_unsupported", "tree_attention", "tree_mask"]
+__all__ = [
+    "FLEX",
+    "TreeMask",
+    "in_flex_blocks",
+    "reason_trees_are_unsupported",
+    "tree_attention",
+    "tree_block_mask",
+    "tree_mask",
+]
 
-TreeMask = Tensor | dict[str, Tensor]
+TreeMask = Tensor | BlockMask | dict[str, Tensor | BlockMask]
+
+FLEX = "flex_attention"
+_FLEX_BLOCK = 128
+"""Tokens of a block: what flex_attention's kernels are made for."""
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 
@@ -45,11 +58,39 @@ def tree_attention(
     return allowed[:, None]
 
 
-def _as_wanted(allowed: Tensor, implementation: str, dtype: torch.dtype) -> Tensor:
-    if implementation == "sdpa":
-        return allowed
-    additive = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
-    return additive.masked_fill(~allowed, torch.finfo(dtype).min)
+def tree_block_mask(
+    expires_at: Tensor, position_ids: Tensor, window: int | None = None
+) -> BlockMask:
+    """Say the same to flex_attention: (B, 1, T, T) in blocks, of which the empty ones are skipped.
+
+    Args:
+        expires_at: (B, T).
+        position_ids: (B, T).
+        window: sliding window in tokens along the path, or None.
+    """
+
+    def allowed(row: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        seen = (key <= query) & (query < expires_at[row, key])
+        if window is not None:
+            seen = seen & (position_ids[row, query] - position_ids[row, key] < window)
+        return seen
+
+    rows, tokens = expires_at.shape
+    return create_block_mask(
+        allowed, rows, None, tokens, tokens, device=expires_at.device, BLOCK_SIZE=_FLEX_BLOCK
+    )
+
+
+def in_flex_blocks(
+    input_ids: Tensor, position_ids: Tensor, expires_at: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pad (B, T) on the right to whole blocks: a compiled kernel meets few lengths then."""
+    rows, tokens = input_ids.shape
+    more = -tokens % _FLEX_BLOCK
+    # A padding token expires right after itself.
+    ends = torch.arange(tokens + 1, tokens + more + 1, device=expires_at.device).expand(rows, more)
+    pad = torch.nn.functional.pad
+    return pad(input_ids, (0, more)), pad(position_ids, (0, more)), torch.cat([expires_at, ends], 1)
 
 
 def tree_mask(
@@ -67,21 +108,25 @@ def tree_mask(
         dtype: of the hidden states, for additive masks.
 
     Returns:
-        (B, 1, T, T), or a dict of them for models that mix full and sliding layers.
+        (B, 1, T, T), a BlockMask of that shape, or a dict of them for models that mix full and
+        sliding layers.
     """
     implementation = config._attn_implementation
-    full = tree_attention(expires_at)
+
+    def made(window: int | None) -> Tensor | BlockMask:
+        if implementation == FLEX:
+            return tree_block_mask(expires_at, position_ids, window)
+        allowed = tree_attention(expires_at, position_ids, window)
+        if implementation == "sdpa":
+            return allowed
+        additive = torch.zeros(allowed.shape, dtype=dtype, device=allowed.device)
+        return additive.masked_fill(~allowed, torch.finfo(dtype).min)
+
     kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None)
     if SLIDING in kinds and config.model_type in _MASK_FOR_EACH_KIND:
-        sliding = tree_attention(expires_at, position_ids, window)
-        return {
-            FULL: _as_wanted(full, implementation, dtype),
-            SLIDING: _as_wanted(sliding, implementation, dtype),
-        }
-    if window is not None and config.model_type in _ONE_SLIDING_MASK:
-        full = tree_attention(expires_at, position_ids, window)
-    return _as_wanted(full, implementation, dtype)
+        return {FULL: made(None), SLIDING: made(window)}
+    return made(window if config.model_type in _ONE_SLIDING_MASK else None)
 
 
 _MASK_FOR_EACH_KIND = {"qwen2", "qwen3", "gemma2", "gemma3_text"}
@@ -94,10 +139,10 @@ def reason_trees_are_unsupported(config: Any) -> str | None:
     A None is not a proof: the trainer still compares one batch packed and plain at start.
     """
     implementation = config._attn_implementation
-    if implementation not in ("sdpa", "eager"):
+    if implementation not in ("sdpa", "eager", FLEX):
         return (
             f"the attention implementation {implementation!r} can't be given a tree mask; "
-            "load the model with attn_implementation='sdpa' or 'eager' to share prefixes"
+            f"load the model with attn_implementation='sdpa', 'eager' or {FLEX!r} to share prefixes"
         )
     softcap = getattr(config, "attn_logit_softcapping", None)
     if softcap is not None and implementation == "sdpa":

@@ -1,23 +1,29 @@
 """A packed tree row is its separate rows: the same loss of each target, the same gradients.
 
 Covered: every family that derta packs, sliding windows shorter than the rows, SDPA in blocks and
-with a dense mask, eager, float32 and float64, a LoRA-wrapped model, documents that don't see each
-other, and negative controls that fail the same comparison by far. Left out: the router loss of
-mixtures of experts (Mixtral, Qwen3-MoE). It counts tokens, a shared token is counted once in a tree
-and twice in separate rows, so it can't be equal, and derta doesn't train on it. Experts run
-eagerly, because the default ones raise in float64. Eager attention computes its softmax in float32
-whatever the model's dtype, so in float64 only Gemma 2, which has no other implementation, is held
-to it.
+with a dense mask, eager, flex_attention (by its formula, and itself forwards), float32 and float64,
+a LoRA-wrapped model, documents that don't see each other, and negative controls that fail the same
+comparison by far. Left out: the router loss of mixtures of experts (Mixtral, Qwen3-MoE). It counts
+tokens, a shared token is counted once in a tree and twice in separate rows, so it can't be equal,
+and derta doesn't train on it. Experts run eagerly, because the default ones raise in float64. Eager
+attention computes its softmax in float32 whatever the model's dtype, so in float64 only Gemma 2,
+which SDPA doesn't serve, is held to it, and its flex_attention isn't held to that.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_mask, flex_attention
+from transformers.integrations import flex_attention as flex
 
+from derta import attention as attention_masks
+from derta.attention import FLEX
 from derta.packing import pack, share_prefixes
 from derta.rows import TargetKind, TrainingRow
 from derta.train import blocks, forward
@@ -32,7 +38,7 @@ from tests.invariants.comparison import (
     separate,
     together,
 )
-from tests.tiny import PEFT_WARNING, WINDOW, random_groups, tiny_model
+from tests.tiny import PEFT_WARNING, REFUSAL_ID, WINDOW, random_groups, tiny_model
 
 LOSS_TOLERANCE = {torch.float32: 1e-6, torch.float64: 1e-7}
 GRADIENT_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
@@ -70,6 +76,8 @@ CASES = [
       for dtype in (torch.float32, torch.float64)),
     *((family, "eager", torch.float32) for family in PACKED_FAMILIES),
     ("gemma2", "eager", torch.float64),
+    *((family, FLEX, dtype) for family in PACKED_FAMILIES
+      for dtype in (torch.float32, torch.float64) if (family, dtype) != ("gemma2", torch.float64)),
 ]  # fmt: skip
 
 
@@ -109,6 +117,42 @@ def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> list[AttentionBlocks]:
     return made
 
 
+def _flex_formula(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    training: bool = False,  # noqa: ARG001  (of the function in whose place this stands)
+    *,
+    score_mod: Any,
+    block_mask: BlockMask,
+    scale: float,
+    **_: Any,
+) -> Tensor:
+    """Compute what flex_attention's documentation says; its own CPU kernel has no backward pass.
+
+    A pair counts if the rule allows it and its block isn't called empty.
+    """
+    groups = query.shape[1] // key.shape[1]
+    key, value = (each.repeat_interleave(groups, dim=1) for each in (key, value))
+    scores = score_mod(query @ key.transpose(-1, -2) * scale, None, None, None, None)
+    rows, _, tokens, _ = query.shape
+    allowed = create_mask(block_mask.mask_mod, rows, None, tokens, tokens, "cpu")
+    size = block_mask.BLOCK_SIZE[0]
+    blocks = block_mask.to_dense().bool()
+    assert not blocks.all(), "some block is empty"
+    in_blocks = blocks.repeat_interleave(size, -1).repeat_interleave(size, -2)
+    seen = allowed & in_blocks[..., :tokens, :tokens]
+    return scores.masked_fill(~seen, float("-inf")).softmax(dim=-1) @ value
+
+
+@pytest.fixture
+def flex_formula(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let flex_attention be computed by its formula, with blocks that are small enough here."""
+    monkeypatch.setattr(attention_masks, "_FLEX_BLOCK", 16)
+    monkeypatch.setattr(flex, "compile_friendly_flex_attention", _flex_formula)
+
+
+@pytest.mark.usefixtures("flex_formula")
 @pytest.mark.parametrize(("family", "attention", "dtype"), CASES, ids=str)
 def test_a_packed_row_has_the_losses_and_gradients_of_its_rows(
     family: str,
@@ -125,7 +169,9 @@ def test_a_packed_row_has_the_losses_and_gradients_of_its_rows(
         install_supervised_forward(model)
         groups = random_groups(seed)
         rows = _flat(groups)
-        truth, true_gradients = separate(model, rows)
+        plain = tiny_model(family, dtype=dtype, seed=seed) if kind == FLEX else model
+        install_supervised_forward(plain)
+        truth, true_gradients = separate(plain, rows)
         trees = pack(groups, 48)
         assert len(trees) > 1, "several packed rows, padded together"
         assert max(len(row) for row in rows) > 2 * WINDOW
@@ -141,12 +187,47 @@ def test_a_packed_row_has_the_losses_and_gradients_of_its_rows(
         assert not tiny_blocks
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral-window", "gemma2", "gemma3"])
+def test_flex_attention_itself_gives_the_losses_of_the_separate_rows(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forwards, in its uncompiled form: on a CPU it has no backward pass."""
+
+    def uncompiled(*arguments: Any, training: bool = False, **settings: Any) -> Any:
+        assert not training
+        return flex_attention(*arguments, **settings)
+
+    monkeypatch.setattr(flex, "compile_friendly_flex_attention", uncompiled)
+    monkeypatch.setattr(
+        "torch.nn.attention.flex_attention._FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True
+    )
+    plain, model = tiny_model(family), tiny_model(family, attention=FLEX)
+    for each in (plain, model):
+        install_supervised_forward(each)
+    groups = random_groups(0)
+    rows = _flat(groups)
+    with torch.no_grad():
+        truth = [
+            plain(**batch_of([row], tree=False), denominator=1.0, refusal_id=REFUSAL_ID)
+            for row in rows
+        ]
+        found = model(
+            **batch_of(pack(groups, 48), tree=True), denominator=1.0, refusal_id=REFUSAL_ID
+        )
+    expected = torch.cat([each.target_losses for each in truth]).sort().values
+    difference = (found.target_losses.sort().values - expected).abs().max()
+    assert difference <= LOSS_TOLERANCE[torch.float32] * float(expected.max())
+
+
 @pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("family", PACKED_FAMILIES)
 def test_a_wrong_expires_at_or_position_ids_fails_by_a_hundred_times_the_tolerance(
-    family: str, dtype: torch.dtype
+    family: str, dtype: torch.dtype, dense: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if dense:
+        monkeypatch.setattr(forward, "reason_blocks_are_unused", lambda _: "a dense mask is wanted")
     model = tiny_model(family, dtype=dtype)
     install_supervised_forward(model)
     groups = random_groups(0)

@@ -153,7 +153,6 @@ def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     ("family", "attention", "words"),
     [
         ("gemma2", "sdpa", "soft cap"),
-        ("llama", "flex_attention", "'flex_attention' can't be given a tree mask"),
         ("llama", "flash_attention_2", "'flash_attention_2' can't be given a tree mask"),
         ("cohere2", "sdpa", "how cohere2 mixes sliding and full layers"),
     ],

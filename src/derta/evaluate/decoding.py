@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from derta.attention import reason_trees_are_unsupported, tree_mask
+from derta.attention import FLEX, reason_trees_are_unsupported, tree_mask
 from derta.data.models import has_learnt_prompt, inner_model
 from derta.packing import share_prefixes
 from derta.rows import TargetKind, TrainingRow, plain_row
@@ -60,6 +60,8 @@ def reason_decoding_is_plain(model: Any) -> str | None:
     if config.model_type not in KNOWN_FAMILIES:
         return f"model family {config.model_type!r} has not been tried"
     reason = reason_trees_are_unsupported(config)
+    if reason is None and config._attn_implementation == FLEX:
+        return "flex_attention is made for long rows, not for one token a row"
     if reason is None and _rope_types(config) & {"dynamic", "longrope"}:
         return "its rotary embedding depends on the longest row of a batch"
     if reason is None and getattr(config, "sliding_window", None) is not None:

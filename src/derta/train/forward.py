@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from transformers.utils.generic import ModelOutput
 
-from derta.attention import tree_mask
+from derta.attention import FLEX, in_flex_blocks, tree_mask
 from derta.data.models import inner_model
 from derta.errors import ModelError
 from derta.loss import OutputHead, configured_head, supervised_cross_entropy
@@ -151,6 +151,7 @@ def _supervised(
     decoder = causal_model.get_decoder()
     context: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     more: dict[str, Any] = {}
+    used = slice(None)  # of the tokens of a row; the rest is padding that was added here
     if expires_at is not None:
         if position_ids is None:  # else the tree would be read as one causal row, silently
             raise ValueError("tree-shaped rows need position_ids beside expires_at")
@@ -164,6 +165,11 @@ def _supervised(
             dtype = causal_model.get_input_embeddings().weight.dtype
             if torch.is_autocast_enabled(input_ids.device.type):
                 dtype = torch.get_autocast_dtype(input_ids.device.type)
+            if config._attn_implementation == FLEX:
+                used = slice(input_ids.shape[1])
+                input_ids, position_ids, expires_at = in_flex_blocks(
+                    input_ids, position_ids, expires_at
+                )
             mask = tree_mask(config, expires_at, position_ids, dtype)
     else:
         mask, position_ids = attention_mask, None
@@ -175,7 +181,7 @@ def _supervised(
             use_cache=False,
             **more,
         ).last_hidden_state  # (B, T, H), or (1, B * T, H)
-    supervised = hidden.flatten(0, 1)[target_positions]  # (S, H)
+    supervised = hidden[:, used].flatten(0, 1)[target_positions]  # (S, H)
     losses, refusal = supervised_cross_entropy(
         supervised,
         output_head(causal_model),

@@ -150,6 +150,12 @@ class Recipe(_Section):
     seed: Annotated[
         int, Field(ge=0, lt=2**32, description="a whole number from 0 to below 2**32")
     ] = 1
+    attention: Annotated[
+        Literal["sdpa", "eager", "flex_attention"],
+        Field(description="sdpa, eager or flex_attention"),
+    ] = "sdpa"
+    """How attention is computed in training. flex_attention skips what examples of a packed row
+    don't see of each other, on a GPU (it can't train on a CPU); eager serves Gemma 2 there."""
     data: Annotated[DataRecipe, Field(description="a section with triples, helpful ...")]
     rows: Annotated[RowsRecipe, Field(description="a section with kept_share ...")] = RowsRecipe()
     lora: Annotated[

@@ -185,6 +185,7 @@ def _make_trainer(
     from transformers import TrainingArguments
     from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+    from derta.attention import FLEX
     from derta.train.callbacks import ReportProgress
     from derta.train.collate import RowCollator
     from derta.train.trainer import DertaTrainer
@@ -192,7 +193,9 @@ def _make_trainer(
     keep_freed_memory()
     # LoRA's matrices are drawn from the global generator.
     torch.manual_seed(recipe.seed)
-    model = load_model(recipe.model)
+    if recipe.attention == FLEX and not torch.cuda.is_available():
+        raise RecipeError("attention: flex_attention can't train on a CPU. Use attention=sdpa")
+    model = load_model(recipe.model, attention=recipe.attention)
     if recipe.lora is not None:
         model = add_adapter(model, recipe.lora)
     arguments = TrainingArguments(
