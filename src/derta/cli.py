@@ -99,8 +99,12 @@ def _train(parsed: argparse.Namespace) -> None:
     recipe = load_recipe(parsed.recipe, parsed.overrides)
     check_trainer_keys(recipe, parsed.recipe)
     from derta.train.run import train_recipe
+    from derta.train.source import encode_files, has_large_files
 
     output = parsed.output or Path("runs") / f"{Path(parsed.recipe).stem}-{recipe.method}"
+    if has_large_files(recipe):
+        with stage(console(), "Encoding the data") as progress:
+            encode_files(recipe, lambda done, total: progress(done >> 20, total >> 20))
     with stage(console(), f"Training {recipe.method}") as progress:
         train_recipe(recipe, output, progress=progress)
     _say(f"The trained model is in {output}")
@@ -206,7 +210,7 @@ def _add_quickstart(commands: Any) -> None:
         "table and write results.json and report.html. A rerun reuses what is done.",
         """\
 examples:
-  derta quickstart                          about 20 minutes on two idle cores
+  derta quickstart                          about half an hour on two idle cores
   derta quickstart --budget smoke           the same path in minutes, with small numbers
   derta quickstart --seed 2 --output runs/second
   derta quickstart rows.kept_share=0.3 trainer.learning_rate=1e-4""",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -197,3 +199,33 @@ def test_every_row_of_the_sample_set_is_in_one_split_and_the_test_split_is_large
 def test_an_unknown_split_is_refused() -> None:
     with pytest.raises(ValueError, match="train, tune, test"):
         sample_triples("validation")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\r\n"])
+def test_the_column_of_broken_json_does_not_depend_on_how_the_line_ends(
+    tmp_path: Path, ending: str
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"prompt": "how"' + ending.encode())
+    assert "at column 17" in only_problem(path).problem
+
+
+def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=[json.dumps(GOOD) + "\n"])
+    writer.start()
+    (triple,) = read_triples(pipe)
+    writer.join()
+    assert triple.safe_response == GOOD["chosen"]
+
+
+@pytest.mark.parametrize("value", ["false", 0, None])
+def test_finished_is_true_or_false_and_nothing_like_it(tmp_path: Path, value: object) -> None:
+    """A cut response that is taken for a finished one teaches the model to stop in mid-sentence."""
+    row = {"prompt": "How?", "completion": "Like", "finished": value}
+    path = write(tmp_path, {**row, "finished": False}, {**row, "finished": True}, row)
+    with pytest.raises(DataError) as caught:
+        read_helpful(path)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.key) == (3, "finished")

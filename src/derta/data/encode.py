@@ -8,13 +8,14 @@ with a chat template. Not covered: formats for base models without one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from derta.errors import TokenizerError
+from derta.data.files import overlong_problems
+from derta.errors import InputProblem, TokenizerError
 from derta.rows import EncodedHelpful, EncodedTriple
 from derta.triple import Conversation, HelpfulExample, Triple
 
-__all__ = ["ChatEncoder", "find_refusal_id"]
+__all__ = ["ChatEncoder", "RowLimits", "encoded_length", "find_refusal_id", "fit_row"]
 
 _ALTERNATIVE_WORDS = (
     "Sorry", "sorry", "Unfortunately", "I", "No", "Apologies", "Stop", "Cannot", "Sor",
@@ -136,6 +137,85 @@ class ChatEncoder:
         except Exception as error:  # templates raise whatever jinja or their author chose
             raise TokenizerError(f"the chat template refused this conversation: {error}") from error
         return tuple(ids)
+
+
+@dataclass(frozen=True, slots=True)
+class RowLimits:
+    """How long an example may be, in tokens."""
+
+    max_length: int
+    """Of prompt and responses together."""
+    max_harmful_length: int | None = None
+    """Of a harmful response; the rest is cut."""
+    max_helpful_length: int | None = None
+    """Of a helpful response; the rest is cut."""
+    overlong: Literal["error", "truncate", "skip"] = "error"
+    """What happens to a row over `max_length`."""
+
+
+def encoded_length(example: EncodedTriple | EncodedHelpful) -> int:
+    """Count the tokens of prompt and responses together, as `RowLimits.max_length` does."""
+    if isinstance(example, EncodedHelpful):
+        return len(example.prompt_ids) + len(example.response_ids)
+    return len(example.prompt_ids) + len(example.harmful_ids) + len(example.safe_ids)
+
+
+def fit_row(
+    row: Triple | HelpfulExample,
+    limits: RowLimits,
+    encoder: ChatEncoder,
+    place: tuple[str, int],
+    *,
+    finished: bool = True,
+) -> tuple[EncodedTriple | EncodedHelpful | None, InputProblem | None]:
+    """Encode a row within the limits.
+
+    Args:
+        row: what to encode.
+        limits: lengths, and what becomes of an over-long row.
+        encoder: of the model that is trained.
+        place: file and line, for the problem.
+        finished: whether a helpful response ends where the model ended it.
+
+    Returns:
+        The example and None, None and what is wrong with the row, or twice None for an over-long
+        row that is to be skipped.
+    """
+    path, line = place
+    try:
+        example = _cut(row, finished, limits, encoder, None)
+        length = encoded_length(example)
+        if length <= limits.max_length:
+            return example, None
+        if limits.overlong == "skip":
+            return None, None
+        if limits.overlong == "truncate":
+            example = _cut(row, finished, limits, encoder, limits.max_length)
+            # Cutting the response can't help where the prompt alone is too long.
+            if encoded_length(example) <= limits.max_length:
+                return example, None
+    except TokenizerError as error:
+        remedy = "Remove the row, or write its turns as the model's chat template wants them"
+        return None, InputProblem(path, str(error).rstrip("."), remedy, line)
+    (problem,) = overlong_problems(path, [(line, length)], limits.max_length)
+    return None, problem
+
+
+def _cut(
+    row: Triple | HelpfulExample,
+    finished: bool,
+    limits: RowLimits,
+    encoder: ChatEncoder,
+    max_length: int | None,
+) -> EncodedTriple | EncodedHelpful:
+    """Encode a row, its harmful or helpful response cut to its own limit."""
+    if isinstance(row, Triple):
+        triple = encoder.triple(row, max_length)
+        harmful = triple.harmful_ids[: limits.max_harmful_length]
+        return EncodedTriple(triple.prompt_ids, triple.safe_ids, harmful)
+    helpful = encoder.helpful(row, max_length, finished=finished)
+    response = helpful.response_ids[: limits.max_helpful_length]
+    return EncodedHelpful(helpful.prompt_ids, response)
 
 
 def find_refusal_id(encoder: ChatEncoder, word: str = "Sorry") -> int:

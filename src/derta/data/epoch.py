@@ -56,7 +56,7 @@ class TrainingExamples:
         self, examples: Sequence[EncodedTriple | EncodedHelpful], settings: RowSettings
     ) -> None:
         """Keep the encoded examples; rows are made when asked for."""
-        self.examples = list(examples)
+        self.examples = examples
         self.settings = settings
 
     def __len__(self) -> int:

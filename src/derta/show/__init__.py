@@ -9,14 +9,14 @@ weights of the targets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 
-from derta.data.encode import ChatEncoder, find_refusal_id
+from derta.data.encode import ChatEncoder, find_refusal_id, fit_row
 from derta.data.epoch import TrainingExamples
-from derta.data.files import load_helpful, load_triples, overlong_problems
+from derta.data.files import load_helpful, load_triples
 from derta.data.models import load_tokenizer
 from derta.data.sample import SampleTriple, sample_helpful, sample_triples
 from derta.errors import DataError, InputProblem, RecipeError
@@ -25,7 +25,7 @@ from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, Traini
 from derta.show.layout import Cell, Part, Role, lay_out
 from derta.show.printer import Printer
 from derta.train.recipe import Recipe
-from derta.train.source import encode_row, encoded_length, load_training_data, row_settings
+from derta.train.source import load_training_data, row_limits, row_settings
 from derta.triple import HelpfulExample, Triple
 
 __all__ = ["Cell", "Part", "Role", "lay_out", "show"]
@@ -168,21 +168,21 @@ def _place_in_training(
         return chosen.index  # of a triple; without short examples nothing is drawn for the others
     path = f"sample/{'helpful' if helpful else 'triples'}.jsonl" if source == "sample" else source
     line = chosen.index + 1 if chosen.line is None else chosen.line
-    return load_training_data(recipe, encoder).places.get((path, line))
+    return load_training_data(recipe, encoder).index_of(path, line, triple=not helpful)
 
 
 def _encode(
     encoder: ChatEncoder, chosen: _Chosen, recipe: Recipe, source: str
 ) -> EncodedTriple | EncodedHelpful:
-    """Encode the row as training does (`derta.train.source`)."""
-    rows = recipe.rows
-    cut = rows.max_length if rows.overlong == "truncate" else None
-    encoded = encode_row(chosen.row, chosen.finished, recipe, encoder, cut)
-    length = encoded_length(encoded)
-    line = chosen.index + 1 if chosen.line is None else chosen.line
-    problems = overlong_problems(source, [(line, length)], rows.max_length)
-    if problems:
-        raise DataError(problems)
+    """Encode the row as training does; one that training would leave out is an error here."""
+    limits = row_limits(recipe)
+    if limits.overlong == "skip":
+        limits = replace(limits, overlong="error")
+    place = (source, chosen.index + 1 if chosen.line is None else chosen.line)
+    encoded, problem = fit_row(chosen.row, limits, encoder, place, finished=chosen.finished)
+    if problem is not None:
+        raise DataError([problem])
+    assert encoded is not None, "only rows that are skipped have neither"
     return encoded
 
 

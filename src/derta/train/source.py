@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from derta.data.encode import ChatEncoder
+from derta.data.encode import ChatEncoder, RowLimits, fit_row
+from derta.data.encoded import EncodedFile, Example, JoinedExamples, Progress, encode_file, is_large
 from derta.data.epoch import RowSettings
-from derta.data.files import Loaded, load_helpful, load_triples, overlong_problems
+from derta.data.models import load_tokenizer
 from derta.data.sample import sample_file, sample_helpful, sample_triples
 from derta.errors import DataError, InputProblem
-from derta.rows import EncodedHelpful, EncodedTriple
 from derta.train.recipe import Recipe
 from derta.triple import HelpfulExample, Triple
 
-__all__ = ["TrainingData", "encode_row", "encoded_length", "load_training_data", "row_settings"]
+__all__ = [
+    "TrainingData",
+    "encode_files",
+    "has_large_files",
+    "load_training_data",
+    "row_limits",
+    "row_settings",
+]
 
 SAMPLE = "sample"
 
@@ -24,59 +31,70 @@ SAMPLE = "sample"
 class TrainingData:
     """Encoded examples and where they come from."""
 
-    examples: list[EncodedTriple | EncodedHelpful] = field(default_factory=list)
-    hashes: dict[str, dict[str, str | int]] = field(default_factory=dict)
-    """File -> {"sha256", "rows"}."""
-    places: dict[tuple[str, int], int] = field(default_factory=dict)
-    """(file, line) -> index in `examples`; lines of the sample set count the training rows."""
-    left_out: int = 0
-    """Over-long rows that `overlong: skip` left out."""
+    files: list[EncodedFile] = field(default_factory=list)
+    """Triples first; lines of the sample set count the training rows."""
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        """The examples of all files."""
+        return JoinedExamples([file.examples for file in self.files])
+
+    @property
+    def left_out(self) -> int:
+        """Over-long rows that `overlong: skip` left out."""
+        return sum(file.left_out for file in self.files)
+
+    @property
+    def hashes(self) -> dict[str, dict[str, str | int]]:
+        """File -> {"sha256", "rows"}."""
+        return {
+            file.path: {"sha256": file.sha256, "rows": len(file.examples)} for file in self.files
+        }
+
+    def index_of(self, path: str, line: int, *, triple: bool) -> int | None:
+        """Return the index in `examples` of a line of a file; None: it isn't among them."""
+        before = 0
+        for file in self.files:
+            if (file.path, file.triples) == (path, triple):
+                lines = list(file.lines)
+                return before + lines.index(line) if line in lines else None
+            before += len(file.examples)
+        return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Rows of one file, with their lines for the messages."""
-
-    path: str
-    sha256: str
-    rows: list[tuple[int, Triple | HelpfulExample, bool]]
-    """(line, row, whether its response ends where the model ended it)."""
-
-
-def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
+def load_training_data(
+    recipe: Recipe, encoder: ChatEncoder, progress: Progress | None = None
+) -> TrainingData:
     """Load and encode what `recipe.data` names, triples first.
+
+    Args:
+        recipe: names the files and the limits.
+        encoder: of the model that is trained.
+        progress: called with (done, total) bytes of a large file while it is encoded.
 
     Raises:
         DataError: rows can't be used or are over-long; those of all files are listed together.
     """
     data = TrainingData()
     problems: list[InputProblem] = []
-    for source in _sources(recipe, problems):
-        lengths = []
-        used = 0
-        for line, row, finished in source.rows:
-            example = encode_row(row, finished, recipe, encoder)
-            length = encoded_length(example)
-            lengths.append((line, length))
-            if length > recipe.rows.max_length:
-                if recipe.rows.overlong == "skip":
-                    data.left_out += 1
-                    continue
-                example = encode_row(row, finished, recipe, encoder, recipe.rows.max_length)
-                if encoded_length(example) > recipe.rows.max_length:
-                    # Cutting the response can't help where the prompt alone is too long.
-                    problems.extend(
-                        overlong_problems(source.path, [(line, length)], recipe.rows.max_length)
-                    )
-                    continue
-            data.places[source.path, line] = len(data.examples)
-            data.examples.append(example)
-            used += 1
-        if recipe.rows.overlong == "error":
-            problems.extend(overlong_problems(source.path, lengths, recipe.rows.max_length))
-        data.hashes[source.path] = {"sha256": source.sha256, "rows": used}
+    limits = row_limits(recipe)
+    for name, triples in ((recipe.data.triples, True), (recipe.data.helpful, False)):
+        if name is None:
+            continue
+        try:
+            if name == SAMPLE:
+                file = _encode_sample(recipe, triples, limits, encoder)
+            else:
+                file = encode_file(
+                    name, triples=triples, limits=limits, encoder=encoder, progress=progress
+                )
+        except DataError as error:
+            problems += error.problems
+            continue
+        problems += file.problems
+        data.files.append(file)
     if problems:
-        unique = dict.fromkeys(problems)
+        unique = dict.fromkeys(problems)  # one file may serve as both
         raise DataError(sorted(unique, key=lambda each: (each.path, each.line or 0)))
     if not data.examples:
         raise DataError(
@@ -89,6 +107,32 @@ def load_training_data(recipe: Recipe, encoder: ChatEncoder) -> TrainingData:
             ]
         )
     return data
+
+
+def has_large_files(recipe: Recipe) -> bool:
+    """Say whether encoding the recipe's files may take a while."""
+    return any(name and is_large(name) for name in (recipe.data.triples, recipe.data.helpful))
+
+
+def encode_files(recipe: Recipe, progress: Progress) -> None:
+    """Encode what `recipe.data` names, so that the run finds its large files encoded.
+
+    Args:
+        recipe: names the model and the files.
+        progress: called with (done, total) bytes of a large file.
+
+    Raises:
+        DataError, ModelError, TokenizerError: as `train_recipe` does.
+    """
+    load_training_data(recipe, ChatEncoder(load_tokenizer(recipe.model)), progress)
+
+
+def row_limits(recipe: Recipe) -> RowLimits:
+    """Read from a recipe how long an example may be."""
+    rows = recipe.rows
+    return RowLimits(
+        rows.max_length, rows.max_harmful_length, rows.max_helpful_length, rows.overlong
+    )
 
 
 def row_settings(recipe: Recipe, refusal_id: int) -> RowSettings:
@@ -106,54 +150,9 @@ def row_settings(recipe: Recipe, refusal_id: int) -> RowSettings:
     )
 
 
-def encoded_length(example: EncodedTriple | EncodedHelpful) -> int:
-    """Count the tokens of prompt and responses together, as `rows.max_length` does."""
-    if isinstance(example, EncodedHelpful):
-        return len(example.prompt_ids) + len(example.response_ids)
-    return len(example.prompt_ids) + len(example.harmful_ids) + len(example.safe_ids)
-
-
-def encode_row(
-    row: Triple | HelpfulExample,
-    finished: bool,
-    recipe: Recipe,
-    encoder: ChatEncoder,
-    max_length: int | None = None,
-) -> EncodedTriple | EncodedHelpful:
-    """Encode a row, its harmful or helpful response cut as the recipe says."""
-    if isinstance(row, Triple):
-        harmful = recipe.rows.max_harmful_length
-        triple = encoder.triple(row, max_length)
-        return EncodedTriple(triple.prompt_ids, triple.safe_ids, triple.harmful_ids[:harmful])
-    helpful = encoder.helpful(row, max_length, finished=finished)
-    response = helpful.response_ids[: recipe.rows.max_helpful_length]
-    return EncodedHelpful(helpful.prompt_ids, response)
-
-
-def _sources(recipe: Recipe, problems: list[InputProblem]) -> list[_Source]:
-    found = []
-    for name, is_triples in ((recipe.data.triples, True), (recipe.data.helpful, False)):
-        if name is None:
-            continue
-        if name == SAMPLE:
-            found.append(_sample(recipe, triples=is_triples))
-            continue
-        try:
-            loaded: Loaded[Triple] | Loaded[HelpfulExample]
-            loaded = load_triples(name) if is_triples else load_helpful(name)
-        except DataError as error:
-            problems.extend(error.problems)
-            continue
-        problems.extend(loaded.problems)
-        finished = [columns.get("finished") is not False for columns in loaded.columns]
-        rows: list[tuple[int, Triple | HelpfulExample, bool]] = list(
-            zip(loaded.lines, loaded.rows, finished, strict=True)
-        )
-        found.append(_Source(name, _sha256(Path(name).read_bytes()), rows))
-    return found
-
-
-def _sample(recipe: Recipe, *, triples: bool) -> _Source:
+def _encode_sample(
+    recipe: Recipe, triples: bool, limits: RowLimits, encoder: ChatEncoder
+) -> EncodedFile:
     """Take the training split of the sample set, as many rows of each category as asked for."""
     name = "triples.jsonl" if triples else "helpful.jsonl"
     rows: list[tuple[int, Triple | HelpfulExample, bool]] = []
@@ -168,8 +167,12 @@ def _sample(recipe: Recipe, *, triples: bool) -> _Source:
         for category, count in wanted.items():
             chosen = [(i, s) for i, s in numbered if s.category == category][:count]
             rows += [(i, sample.example, sample.finished) for i, sample in chosen]
-    return _Source(f"{SAMPLE}/{name}", _sha256(sample_file(name)), rows)
+    path = f"{SAMPLE}/{name}"
+    sha256 = hashlib.sha256(sample_file(name)).hexdigest()
 
+    def fitted() -> Iterator[tuple[int, Example | None, list[InputProblem]]]:
+        for line, row, finished in rows:
+            example, problem = fit_row(row, limits, encoder, (path, line), finished=finished)
+            yield line, example, [] if problem is None else [problem]
 
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return EncodedFile.gathered(path, triples, sha256, fitted())
