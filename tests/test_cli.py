@@ -14,6 +14,7 @@ import pytest
 from derta.cli import main
 from derta.errors import DataError, InputProblem
 from derta.rows import Method
+from tests.tiny import tiny_model, tiny_tokenizer
 
 HEAVY = ("torch", "transformers", "inspect_ai", "matplotlib", "pydantic", "rich", "yaml")
 
@@ -31,7 +32,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def failure(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(arguments) == 2
     captured = capsys.readouterr()
-    assert captured.out == ""
+    # `train` says on standard output what it has begun.
+    assert captured.out.strip() == ""
     assert "Traceback" not in captured.err
     return captured.err
 
@@ -94,6 +96,59 @@ def test_all_bad_rows_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[st
     lines = failure(capsys, "show", "--triples", str(path)).splitlines()
     assert len(lines) == 4
     assert [":1 (prompt)" in lines[0], ":2 (rejected)" in lines[3]] == [True, True]
+
+
+GOOD_TRIPLE = '{"prompt": "q", "chosen": "Sorry, no.", "rejected": "Like this."}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "overrides", "said"),
+    [
+        ('{"prompt": "q", "chosen": "Sor', [], "rows.jsonl:2: the line is not JSON"),
+        ('{"prompt": "q", "chosen": "a"}', [], "rows.jsonl:2 (rejected): the field is missing"),
+        ('{"prompt": "q", "chosen": " ", "rejected": "b"}', [], "rows.jsonl:2 (chosen): the text"),
+        ('{"prompt": 3, "chosen": "a", "rejected": "b"}', [], "rows.jsonl:2 (prompt): the value"),
+        ('{"prompt": "q", "chosen": "a", "rejected": "a"}', [], "rows.jsonl:2 (rejected): chosen"),
+        (GOOD_TRIPLE, ["rows.max_length=8", "rows.overlong=error"], "rows.jsonl:1: the row is"),
+        (GOOD_TRIPLE, ["rows.kept_share=2"], "command line (rows.kept_share)"),
+        (GOOD_TRIPLE, ["trainer.bogus=1"], "(trainer.bogus)"),
+        (GOOD_TRIPLE, ["refusal_word=Antidisestablishment"], "refusal word"),
+        (GOOD_TRIPLE, ["attention=flex_attention"], "attention=sdpa"),
+    ],
+)
+def test_bad_input_to_training_is_a_message_and_exit_code_2(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    lines: str,
+    overrides: list[str],
+    said: str,
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f"{GOOD_TRIPLE}\n{lines}\n")
+    data = [f"data.triples={json.dumps(str(path))}", "data.helpful=null"]
+    output = tmp_path / "run"
+    message = failure(
+        capsys, "train", "quickstart", "--output", str(output), "rows.overlong=error", *data,
+        *overrides,
+    )  # fmt: skip
+    assert said in message
+    assert not (output / "model").exists()
+
+
+def test_a_tokenizer_without_chat_template_is_a_message(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path / "model")
+    tiny_model("llama").save_pretrained(tmp_path / "model")
+    model = f"model={json.dumps(str(tmp_path / 'model'))}"
+    message = failure(capsys, "train", "quickstart", "--output", str(tmp_path / "run"), model)
+    assert "has no chat template" in message
+
+
+def test_a_recipe_that_is_missing_is_a_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere.yaml" in failure(capsys, "train", "nowhere.yaml")
 
 
 def test_messages_never_drive_the_terminal(

@@ -141,6 +141,10 @@ def test_the_installed_wheel_answers_help_outside_the_repository(
     text = run_python("-m", "derta", "--help", folder=tmp_path, search_path=installed)
     assert "quickstart" in text
     assert "show" in text
+    # The `derta` command that pip made; a folder of packages has it beside them.
+    command = str(installed / "bin" / "derta")
+    version = run_python(command, "--version", folder=tmp_path, search_path=installed)
+    assert version.startswith("derta ")
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ harmful text is masked. Not covered: figures (a tiny random model has none worth
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from io import StringIO
 from pathlib import Path
@@ -18,7 +19,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from derta.data.models import load_model
-from derta.errors import DataError, RecipeError
+from derta.errors import DataError, DertaError, RecipeError
 from derta.quickstart import run_quickstart
 from derta.train import run as training
 from derta.train.recipe import LoraRecipe, Recipe, load_recipe
@@ -272,6 +273,42 @@ def test_the_quickstart_compares_three_models_and_a_rerun_repeats_nothing(
     _, revealed = compare(model_folder, tmp_path / "comparison", reveal=True)
     assert "▒" in first
     assert "▒" not in revealed
+    example = results["examples"][0]
+    words = set()
+    for response in example["responses"].values():
+        begin, end = response["refusal_span"] or (0, 0)
+        begun = " ".join((response["text"][:begin] + response["text"][end:]).split())[:60]
+        words |= set(re.findall(r"[A-Za-z]{6,}", begun)) - set(example["prompt"].split())
+    shown, hidden = (
+        "".join(text[text.index(example["prompt"][:40]) :].split()) for text in (revealed, first)
+    )
+    assert words, "the tiny model says something"
+    assert all(word in shown for word in words)
+    assert not any(word in hidden for word in words)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("trainer.bogus=1", "command line (trainer.bogus)"),
+        ("rows.overlong=error", "tokens long"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_measured(
+    model_folder: Path, tmp_path: Path, wrong: str, said: str
+) -> None:
+    with pytest.raises(DertaError) as caught:
+        run_quickstart(
+            budget="smoke",
+            seed=1,
+            output=tmp_path,
+            model=str(model_folder),
+            overrides=["rows.max_length=12", wrong],
+            reveal=False,
+            console=Console(file=StringIO()),
+        )
+    assert said in str(caught.value)
+    assert not list(tmp_path.rglob("records.jsonl"))
 
 
 def test_an_unknown_budget_names_the_known_ones(tmp_path: Path) -> None:

@@ -123,11 +123,17 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
     from derta.train.run import load_trained_model, train_recipe
 
     with stage(console, "Preparing the model") as progress:
-        from derta.data.models import load_model, model_path
+        from derta.data.encode import ChatEncoder
+        from derta.data.models import load_model, load_tokenizer, model_path
+        from derta.train.recipe import check_trainer_keys
+        from derta.train.source import load_training_data
 
         progress(0, 1)
         model_path(recipe.model)
         progress(1, 1)
+        # What is wrong is said now, not after the untouched model has been measured.
+        check_trainer_keys(recipe, "command line")
+        load_training_data(recipe, ChatEncoder(load_tokenizer(recipe.model)))
     test = TestSet.sample("test", BUDGETS[budget].test_limit)
     seconds: dict[str, float] = {}
     measurements: dict[str, Measurement] = {}

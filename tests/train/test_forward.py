@@ -59,6 +59,33 @@ def test_without_targets_it_is_the_stock_forward() -> None:
 
 
 @pytest.mark.parametrize("tree", [True, False])
+def test_only_supervised_positions_meet_the_output_matrix(
+    tree: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model("llama")
+    install_supervised_forward(model)
+    row = build_helpful_row(random_helpful(random.Random(0)))
+    batch = batch_of([row, row], tree=tree)
+    targets, tokens = len(batch["target_ids"]), batch["input_ids"].numel()
+    assert targets < tokens - 2
+    projected: list[int] = []
+    linear = torch.nn.functional.linear
+
+    def counted(hidden: torch.Tensor, weight: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        if weight.shape[0] == model.config.vocab_size:
+            projected.append(hidden.numel() // hidden.shape[-1])
+        return linear(hidden, weight, *more)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", counted)
+    loss = model(**batch, denominator=1.0, refusal_id=REFUSAL_ID).loss
+    assert projected == [targets]
+    loss.backward()
+    assert projected == [targets] * 2, "logits are computed again, not kept"
+    model(input_ids=batch["input_ids"])
+    assert projected[2:] == [tokens], "the control: a stock forward projects everything"
+
+
+@pytest.mark.parametrize("tree", [True, False])
 def test_a_margin_raises_the_loss_and_leaves_the_logged_probability(tree: bool) -> None:
     model = tiny_model("llama")
     install_supervised_forward(model)
