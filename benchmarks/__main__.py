@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks import tables
 from benchmarks.workloads import WORKLOADS, Workload
+from derta.data.encoded import cores
 from derta.data.models import DEFAULT_MODEL
 from derta.files import prepare_run_folder, write_atomically
 
@@ -55,7 +56,7 @@ def main() -> int:
     parser.add_argument("--lever-rounds", type=int, default=3)
     parser.add_argument("--without", action="append", default=[], choices=list(COMPETITION))
     parser.add_argument("--model", default=DEFAULT_MODEL)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=cores())
     parser.add_argument("--resume", action="store_true", help="keep what runs/bench has")
     parser.add_argument("--output", type=Path, default=LATEST)
     arguments = parser.parse_args()

@@ -1,0 +1,128 @@
+"""`python -m benchmarks.publish`: fill docs/benchmarks.md from benchmarks/results/*.json.
+
+Every figure there stands between two markers, and this writes all of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks import tables
+from benchmarks.data import STAGES
+
+__all__ = ["data_table", "evaluation_text", "main", "ratio_table", "scaling_table"]
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "benchmarks.md"
+NOT_RUN = "*Not run yet.*"
+
+
+def spread_text(value: dict[str, float], form: str = ".2f") -> str:
+    """Write e.g. "3.21 (3.10-3.40, n = 5)"."""
+    low, high = format(value["low"], form), format(value["high"], form)
+    return f"{format(value['median'], form)} ({low}–{high}, n = {value['rounds']})"
+
+
+def ratio_table(report: dict[str, Any]) -> str:
+    """Write the ratios of all workloads."""
+    lines = ["| ratio | workload | median (lowest–highest) |", "|---|---|---|"]
+    for group, entries in report["ratios"].items():
+        for name, value in entries.items():
+            lines.append(f"| {group.replace('_', ' ')} | {name} | {spread_text(value)} |")
+    return "\n".join(lines)
+
+
+def contestants_text(report: dict[str, Any]) -> str:
+    """Write a table for each workload."""
+    parts = []
+    for workload in report["contestants"]:
+        parts += [f"### {workload}", tables.markdown(report, workload)]
+    return "\n\n".join(parts)
+
+
+def scaling_table(report: dict[str, Any]) -> str:
+    """Write how the cost of a step grows."""
+    lines = [
+        "| what varies | value | s a step | tokens a step | tokens a second | share of floor |",
+        "|---|---|---|---|---|---|",
+    ]
+    for run in report["runs"]:
+        lines.append(
+            f"| {run['group']} | {run['name']} | {run['seconds_a_step']:.2f} "
+            f"| {run['tokens_a_step']:.0f} | {run['tokens_per_second']:.0f} "
+            f"| {run['share_of_floor']:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def data_table(report: dict[str, Any]) -> str:
+    """Write how fast a large file becomes training rows."""
+    tokens = report[STAGES[0]]["mean_tokens"]
+    lines = [
+        f"{report['rows']:,} rows of {tokens:.0f} tokens in the mean, {report['cores']} cores:",
+        "",
+        "| | seconds | peak GB |",
+        "|---|---|---|",
+    ]
+    for stage in STAGES:
+        found = report[stage]
+        lines.append(f"| {stage} | {found['seconds']:.1f} | {found['peak_bytes'] / 1e9:.2f} |")
+    return "\n".join(lines)
+
+
+def evaluation_text(report: dict[str, Any]) -> str:
+    """Write how much faster the suite runs than a plain loop."""
+    return (
+        f"{report['prompts']} prompts, up to {report['new_tokens']} new tokens: "
+        f"{spread_text(report['times_as_fast'])} times as fast. "
+        f"{report['outputs_that_differ']} outputs differ, "
+        f"{report['differ_by_more_than_rounding']} of them where the two best logits are 1e-4 or "
+        "more apart."
+    )
+
+
+def machine_text(report: dict[str, Any]) -> str:
+    """Write what it ran on."""
+    machine = report["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    facts = [f"{key} {value}" for key, value in machine.items() if key != "versions"]
+    return ", ".join([*facts, versions])
+
+
+PARTS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "machine": ("latest.json", machine_text),
+    "ratios": ("latest.json", ratio_table),
+    "contestants": ("latest.json", contestants_text),
+    "evaluation": ("evaluation.json", evaluation_text),
+    "data": ("data.json", data_table),
+    "scaling": ("scaling.json", scaling_table),
+}
+
+
+def filled(page: str, results: Path) -> str:
+    """Return the page with every part that was measured."""
+    for name, (file, write) in PARTS.items():
+        path = results / file
+        text = write(json.loads(path.read_text("utf-8"))) if path.exists() else NOT_RUN
+        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        page, count = re.subn(
+            pattern, lambda m, text=text: f"{m[1]}{text}\n{m[2]}", page, flags=re.DOTALL
+        )
+        if count != 1:
+            raise SystemExit(f"docs/benchmarks.md: {count} markers named {name!r}")
+    return page
+
+
+def main() -> int:
+    """Fill the page."""
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), RESULTS), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,88 @@
+"""The page of figures is written from the results, and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import publish
+from benchmarks.data import STAGES
+
+SPREAD = {"median": 3.2, "low": 3.1, "high": 3.4, "rounds": 5}
+RESULTS: dict[str, Any] = {
+    "latest.json": {
+        "machine": {"cpu": "fast", "versions": {"torch": "9.9"}},
+        "ratios": {"triples_per_second_vs_trl": {"safety": SPREAD}, "share_of_floor": {}},
+        "contestants": {
+            "safety, short": {
+                "derta": {
+                    "triples_per_second": SPREAD,
+                    "seconds_a_step": SPREAD,
+                    "tokens_a_step": 700,
+                    "peak_bytes": {**SPREAD, "median": 2e9},
+                    "vs_trl_default": SPREAD,
+                }
+            }
+        },
+    },
+    "evaluation.json": {
+        "prompts": 7,
+        "new_tokens": 64,
+        "times_as_fast": SPREAD,
+        "outputs_that_differ": 2,
+        "differ_by_more_than_rounding": 0,
+    },
+    "data.json": {
+        "rows": 60000,
+        "cores": 2,
+        **{
+            stage: {"seconds": 12.3 + number, "peak_bytes": 1.25e9, "mean_tokens": 200.4}
+            for number, stage in enumerate(STAGES)
+        },
+    },
+    "scaling.json": {
+        "runs": [
+            {
+                "group": "model",
+                "name": "30M",
+                "seconds_a_step": 1.5,
+                "tokens_a_step": 300,
+                "tokens_per_second": 200,
+                "share_of_floor": 0.61,
+            }
+        ]
+    },
+}
+
+
+def test_the_page_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) -> None:
+    page = publish.PAGE.read_text("utf-8")
+    assert publish.filled(page, tmp_path).count(publish.NOT_RUN) == len(publish.PARTS)
+    for name, content in RESULTS.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    filled = publish.filled(page, tmp_path)
+    assert publish.NOT_RUN not in filled
+    for expected in (
+        "cpu fast, torch 9.9",
+        "| triples per second vs trl | safety | 3.20 (3.10–3.40, n = 5) |",
+        "| derta | 3.20 | 3.20 | 700 | 2.00 | 3.20 (3.10–3.40) |",
+        "7 prompts, up to 64 new tokens: 3.20 (3.10–3.40, n = 5) times as fast. 2 outputs differ",
+        "60,000 rows of 200 tokens in the mean, 2 cores:",
+        "| encode | 12.3 | 1.25 |",
+        "| model | 30M | 1.50 | 300 | 200 | 61% |",
+    ):
+        assert expected in filled
+    assert publish.filled(filled, tmp_path) == filled
+
+
+def test_a_page_without_a_marker_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="machine"):
+        publish.filled("no markers", tmp_path)
+
+
+def test_the_page_in_the_docs_is_what_the_results_give() -> None:
+    page = publish.PAGE.read_text("utf-8")
+    assert publish.filled(page, publish.RESULTS) == page
