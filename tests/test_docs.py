@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import importlib.util
 import json
 import re
 import shlex
@@ -155,6 +156,20 @@ def test_every_flag_that_a_page_names_exists(path: Path) -> None:
     assert named <= known
 
 
+@pytest.mark.parametrize(("marker", "name"), [("sweep", "sweep"), ("sweep, read", "sweep-read")])
+def test_the_sweeps_table_is_what_its_runs_gave(marker: str, name: str) -> None:
+    specification = importlib.util.spec_from_file_location(
+        "publish", REPOSITORY / "tools" / "publish.py"
+    )
+    assert specification is not None
+    assert specification.loader is not None
+    publish = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(publish)
+    page = text_of(REPOSITORY / "docs" / "results.md")
+    table = page.split(f"<!-- table: {marker} -->\n")[1].split("\n<!-- /table")[0]
+    assert table == publish.sweep(REPOSITORY / "docs" / f"{name}.jsonl")
+
+
 def test_the_readme_or_the_guide_shows_every_command() -> None:
     shown = {
         command.split()[1]
@@ -175,7 +190,9 @@ def test_every_make_target_on_a_page_exists(path: Path) -> None:
 def test_every_recipe_key_on_a_page_exists(path: Path) -> None:
     recipe = load_recipe("quickstart").model_dump()
     for line in code_lines(path):
-        for section, key in re.findall(r"\b(rows|data|lora)\.([a-z_]+)(?![\w.(])", line):
+        for section, key in re.findall(
+            r"(?<!derta\.)\b(rows|data|lora)\.([a-z_]+)(?![\w.(])", line
+        ):
             if not re.search(rf"{section}\.(?:py|jsonl?)\b", line):
                 assert key in recipe[section], line
 
