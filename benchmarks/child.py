@@ -18,7 +18,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from benchmarks import contestants, floor
-from benchmarks.workloads import WORKLOADS, examples_of, rows_of
+from benchmarks.workloads import WORKLOADS, Workload, examples_of, rows_of
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.models import load_model, load_tokenizer
 from derta.matmul import onednn_matmul
@@ -28,22 +28,46 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
     """Train what the specification says and return the measurements."""
     torch.set_num_threads(int(spec.get("threads") or os.environ.get("OMP_NUM_THREADS") or 2))
     workload = next(each for each in WORKLOADS if each.name == spec["workload"])
-    tokenizer = load_tokenizer(spec["model"])
-    encoder = ChatEncoder(tokenizer)
-    examples = examples_of(workload, encoder)
-    # The first step is done twice; the first time warms up.
-    examples = examples[: workload.batch] + examples
-    data = rows_of(examples, find_refusal_id(encoder))
     torch.manual_seed(1)
     model = get_peft_model(
         load_model(spec["model"]),
         LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
     )
+    tokenizer = load_tokenizer(spec["model"])
+    return measure(
+        model, tokenizer, workload, spec["kind"], spec["options"], rate=bool(spec.get("rate"))
+    )
+
+
+def measure(
+    model: Any,
+    tokenizer: Any,
+    workload: Workload,
+    kind: str,
+    options: dict[str, Any],
+    *,
+    rate: bool,
+) -> dict[str, Any]:
+    """Train a workload's steps with one contestant; time, losses, tokens, peak of memory.
+
+    Args:
+        model: to be trained, with or without adapters.
+        tokenizer: makes the short examples; the long ones are made up.
+        workload: what is trained.
+        kind: of the contestant.
+        options: of the contestant.
+        rate: also measure the rate of the model's own matrix products, and count operations.
+    """
+    encoder = ChatEncoder(tokenizer)
+    examples = examples_of(workload, encoder)
+    # The first step is done twice; the first time warms up.
+    examples = examples[: workload.batch] + examples
+    data = rows_of(examples, find_refusal_id(encoder))
     setting = contestants.Setting(model, tokenizer, data, workload.batch)
     forget_peak()
-    measured = contestants.train(spec["kind"], setting, spec["options"])
+    measured = contestants.train(kind, setting, options)
     result = {**asdict(measured), "peak_bytes": peak_bytes(), "triples": workload.triples}
-    if spec.get("rate"):
+    if rate:
         steps = setting.steps()[1:]
         result["operations"] = [floor.step_operations(model, rows) for rows in steps]
         targets = sum(len(row.target_ids) for rows in steps for row in rows) // len(steps)

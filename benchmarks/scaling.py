@@ -62,8 +62,8 @@ SIZES = {
 }
 
 
-def random_model(size: Size, vocabulary: int) -> Any:
-    """Make a Llama of this shape with random weights, input and output matrix tied."""
+def random_model(size: Size, vocabulary: int, *, tied: bool = True) -> Any:
+    """Make a Llama of this shape with random weights; `tied`: one input and output matrix."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -76,7 +76,7 @@ def random_model(size: Size, vocabulary: int) -> Any:
             num_attention_heads=size.heads,
             num_key_value_heads=size.key_value_heads,
             max_position_embeddings=8192,
-            tie_word_embeddings=True,
+            tie_word_embeddings=tied,
         )
     )
 
