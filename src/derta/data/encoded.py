@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -126,9 +125,10 @@ def encode_file(
 
 def cores() -> int:
     """Count the cores that this process may use."""
-    if sys.platform == "linux":
+    try:
         return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
 
 
 class JoinedExamples(Sequence[Example]):
