@@ -29,14 +29,17 @@ def run(spec: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(int(spec.get("threads") or os.environ.get("OMP_NUM_THREADS") or 2))
     workload = next(each for each in WORKLOADS if each.name == spec["workload"])
     torch.manual_seed(1)
-    model = get_peft_model(
-        load_model(spec["model"]),
-        LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-    )
+    model = adapted(load_model(spec["model"]))
     tokenizer = load_tokenizer(spec["model"])
     return measure(
         model, tokenizer, workload, spec["kind"], spec["options"], rate=bool(spec.get("rate"))
     )
+
+
+def adapted(model: Any, **more: Any) -> Any:
+    """Put the adapter of all comparisons on a model; `more` goes to PEFT."""
+    settings = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    return get_peft_model(model, settings, **more)
 
 
 def measure(

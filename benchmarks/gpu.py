@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from rich.console import Console
 
 from benchmarks import child
@@ -68,10 +67,7 @@ def one(shape: str, trained: str, contestant: str) -> dict[str, Any]:
     torch.set_default_dtype(torch.float32)
     model.config._attn_implementation = attention
     if trained == "lora":
-        settings = LoraConfig(
-            r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"
-        )
-        model = get_peft_model(model, settings, autocast_adapter_dtype=False)
+        model = child.adapted(model, autocast_adapter_dtype=False)
     return child.measure(model, tokenizer, WORKLOADS[shape], kind, options, rate=True)
 
 

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from rich.console import Console
 
 from benchmarks import contestants, floor
+from benchmarks.child import adapted
 from benchmarks.workloads import WORKLOADS, Example, examples_of, rows_of
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.models import DEFAULT_MODEL, load_model, load_tokenizer
@@ -104,10 +104,7 @@ class _Bench:
         self, group: str, name: str, examples: list[Example], batch: int, pack: int, base: Any
     ) -> None:
         """Train three steps, of which the first warms up."""
-        model = get_peft_model(
-            base,
-            LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
-        )
+        model = adapted(base)
         data = rows_of(examples, find_refusal_id(self.encoder))
         setting = contestants.Setting(model, self.tokenizer, data, batch)
         options = {"pack_tokens": pack, "onednn": True, "memory": True}

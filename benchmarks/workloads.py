@@ -15,12 +15,11 @@ from typing import Any
 
 from derta.data.encode import ChatEncoder
 from derta.data.epoch import RowSettings, TrainingExamples
+from derta.data.examples import Example
 from derta.data.sample import sample_helpful, sample_triples
 from derta.rows import EncodedHelpful, EncodedTriple, Method, TrainingRow
 
 __all__ = ["WORKLOADS", "Example", "Workload", "examples_of", "labelled", "rows_of"]
-
-Example = EncodedTriple | EncodedHelpful
 
 SEED = 1
 SHORTEST, LONGEST = 512, 1024

@@ -20,7 +20,8 @@ import pytest
 
 from derta.data import encoded
 from derta.data.encode import ChatEncoder, RowLimits, fit_row
-from derta.data.encoded import EncodedFile, JoinedExamples, encode_file
+from derta.data.encoded import EncodedFile, encode_file
+from derta.data.examples import JoinedExamples
 from derta.data.files import load_triples
 from derta.errors import DataError, InputProblem
 from derta.rows import EncodedHelpful, EncodedTriple

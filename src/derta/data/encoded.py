@@ -22,11 +22,12 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from derta import __version__
 from derta.data import encode, files, jsonl
 from derta.data.encode import ChatEncoder, RowLimits, fit_row
+from derta.data.examples import Example, Examples
 from derta.data.files import parse_helpful, parse_rows, parse_triple
 from derta.data.jsonl import open_rows
 from derta.data.models import cache_folder
@@ -36,15 +37,12 @@ from derta.rows import EncodedHelpful, EncodedTriple
 
 __all__ = [
     "EncodedFile",
-    "Example",
-    "JoinedExamples",
     "Progress",
     "cores",
     "encode_file",
     "is_large",
 ]
 
-Example = EncodedTriple | EncodedHelpful
 Progress = Callable[[int, int], None]
 """Called with (done, total), in bytes of the file."""
 
@@ -131,33 +129,6 @@ def cores() -> int:
         return os.cpu_count() or 1
 
 
-class JoinedExamples(Sequence[Example]):
-    """Several sequences of examples, one after the other, none of them copied."""
-
-    def __init__(self, parts: Sequence[Sequence[Example]]) -> None:
-        """Join `parts` in their order."""
-        self.parts = [part for part in parts if len(part)]
-
-    def __len__(self) -> int:
-        """Return the number of examples of all parts."""
-        return sum(map(len, self.parts))
-
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        """Return an example, or the list of a slice's."""
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        left = index + len(self) if index < 0 else index
-        for part in self.parts:
-            if 0 <= left < len(part):
-                return part[left]
-            left -= len(part)
-        raise IndexError(f"there is no example {index}")
-
-
 @dataclass(frozen=True, slots=True)
 class _Rows:
     """What is needed to encode lines of a file."""
@@ -204,7 +175,7 @@ class _Span:
     sha256: str
 
 
-class _StoredExamples(Sequence[Example]):
+class _StoredExamples(Examples):
     """Examples that are read from the memory map when they are asked for."""
 
     def __init__(self, table: Any, triples: bool, rows: Any) -> None:
@@ -217,14 +188,8 @@ class _StoredExamples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self.rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Example: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Example]: ...
-    def __getitem__(self, index: int | slice) -> Example | list[Example]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(*index.indices(len(self)))]
-        row = self.table[int(self.rows[index])]
+    def _at(self, place: int) -> Example:
+        row = self.table[int(self.rows[place])]
         return self.kind(**{name: tuple(row[name]) for name in self.names})
 
 

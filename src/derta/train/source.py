@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from derta.data.encode import ChatEncoder, RowLimits, fit_row
-from derta.data.encoded import EncodedFile, Example, JoinedExamples, Progress, encode_file, is_large
+from derta.data.encoded import EncodedFile, Progress, encode_file, is_large
 from derta.data.epoch import RowSettings
+from derta.data.examples import Example, JoinedExamples
 from derta.data.models import load_tokenizer
 from derta.data.sample import sample_file, sample_helpful, sample_triples
 from derta.errors import DataError, InputProblem
