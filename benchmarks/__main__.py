@@ -28,8 +28,8 @@ from derta.files import prepare_run_folder, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
-PACK_TOKENS = 768
-EVERYTHING = {"pack_tokens": PACK_TOKENS, "onednn": True, "memory": True}
+EVERYTHING = {"onednn": True, "memory": True}
+BASE = {"rows": "plain", "blocks": False, "adapters": False}
 
 COMPETITION: dict[str, tuple[str, dict[str, Any]]] = {
     "authors": ("authors", {}),
@@ -39,11 +39,17 @@ COMPETITION: dict[str, tuple[str, dict[str, Any]]] = {
 }
 LEVERS: dict[str, tuple[str, dict[str, Any]]] = {
     "stock": ("stock", {}),
-    "stock + freed memory kept": ("stock", {"memory": True}),
-    "stock + oneDNN": ("stock", {"onednn": True}),
-    "supervised positions only": ("derta", {"pack_tokens": None}),
-    "... + trees": ("derta", {"pack_tokens": 1}),
-    "... + packing": ("derta", {"pack_tokens": PACK_TOKENS}),
+    # Each alone, added to this one.
+    "supervised positions only": ("derta", BASE),
+    "+ trees": ("derta", {**BASE, "rows": "trees"}),
+    "+ trees, packed": ("derta", {**BASE, "rows": "packed"}),
+    "+ trees, packed, in blocks": ("derta", {**BASE, "rows": "packed", "blocks": True}),
+    "+ adapters": ("derta", {**BASE, "adapters": True}),
+    "+ oneDNN": ("derta", {**BASE, "onednn": True}),
+    "+ freed memory kept": ("derta", {**BASE, "memory": True}),
+    # And one taken away from all.
+    "all but trees": ("derta", {**EVERYTHING, "rows": "plain"}),
+    "all but oneDNN": ("derta", {"memory": True}),
 }
 
 
@@ -103,7 +109,7 @@ class _Bench:
                 if rows % accumulate:
                     continue
                 options = {"accumulate": accumulate, "by_length": by_length}
-                name = f"trl {options}"
+                name = f"trl, {rows // accumulate} rows at once" + ", by length" * by_length
                 found = self.once(workload, name, "trl", options, 0)
                 tried[name] = (sum(found["seconds"]), options)
         return min(tried.values(), key=lambda each: each[0])[1]
@@ -140,13 +146,14 @@ class _Bench:
         }
         started = time.monotonic()
         with Progress(
-            TextColumn(f"{workload.name:<14} {name:<28} round {number + 1}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
         ) as progress:
-            progress.add_task("", total=None)
+            label = f"{workload.name:<14} {name:<28} round {number + 1}"
+            progress.add_task(label, total=None)
             done = subprocess.run(
                 [sys.executable, "-m", "benchmarks.child", json.dumps(spec)],
                 cwd=ROOT,

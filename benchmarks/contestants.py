@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor
@@ -81,8 +82,8 @@ def train(kind: str, setting: Setting, options: dict[str, Any]) -> Measured:
     Args:
         kind: authors, stock, trl or derta.
         setting: the same for all.
-        options: `onednn`, `memory` (any kind); `accumulate`, `by_length` (trl); `pack_tokens`
-            (derta: None trains plain rows, 1 a tree for each example, more packs them).
+        options: `onednn`, `memory` (any kind); `accumulate`, `by_length` (trl); `rows`, `blocks`,
+            `adapters`, `pack_tokens`, `chosen` (derta).
     """
     options = dict(options)
     if options.pop("memory", False):
@@ -183,9 +184,27 @@ class _DertaInOrder(DertaTrainer):
         return _InOrder(len(self.examples), self.args.per_device_train_batch_size, 0)
 
 
-def _derta(setting: Setting, pack_tokens: int | None = None) -> Measured:
-    collate = RowCollator(setting.pad_id, pack_tokens is not None, pack_tokens or 1)
-    with _arguments(setting, setting.batch) as arguments:
+def _derta(
+    setting: Setting,
+    rows: str = "packed",
+    blocks: bool = True,
+    adapters: bool = True,
+    pack_tokens: int = 2048,
+    chosen: bool = True,
+) -> Measured:
+    """Train with ours.
+
+    Args:
+        setting: the same for all.
+        rows: plain, trees (one for each example, padded together) or packed.
+        blocks: attention in blocks where the device allows it; otherwise a dense mask.
+        adapters: LoRA layers with fewer passes; otherwise PEFT's own.
+        pack_tokens: most tokens of a packed row with a dense mask.
+        chosen: the trainer chooses the length up to that; otherwise it is that.
+    """
+    limit = 1 if rows == "trees" else pack_tokens
+    collate = RowCollator(setting.pad_id, rows != "plain", limit)
+    with _levers(blocks, adapters), _arguments(setting, setting.batch) as arguments:
 
         def make(collator: Any, callbacks: list[TrainerCallback]) -> Trainer:
             trainer = _DertaInOrder(
@@ -195,9 +214,25 @@ def _derta(setting: Setting, pack_tokens: int | None = None) -> Measured:
                 collate,
                 callbacks=callbacks,
             )
+            if rows == "packed" and chosen:
+                collator.inner = trainer.data_collator
             return _counting_only_training(trainer, collator)
 
         return _run(make, collate)
+
+
+@contextlib.contextmanager
+def _levers(blocks: bool, adapters: bool) -> Iterator[None]:
+    """Take levers away that no setting of the trainer takes away."""
+    with contextlib.ExitStack() as stack:
+        if not blocks:
+            for module in ("forward", "trainer"):
+                name = f"derta.train.{module}.reason_blocks_are_unused"
+                stack.enter_context(mock.patch(name, return_value="not wanted here"))
+        if not adapters:
+            name = "derta.train.trainer.install_fused_adapters"
+            stack.enter_context(mock.patch(name, return_value=0))
+        yield
 
 
 _KINDS: dict[str, Callable[..., Measured]] = {

@@ -2,8 +2,9 @@
 
 Measured, derta alone, LoRA r 16, float32, two timed steps after a warm-up each:
 
-- with the tokens of a packed row, on the sample set's safety rows;
-- with the length of the examples, at one length of packed rows;
+- with the tokens of a packed row under a dense mask, and in blocks, on the sample set's safety
+  rows;
+- with the length of the examples;
 - with the size of the model: Llama-shaped models with random weights, which cost what trained ones
   cost.
 
@@ -37,7 +38,7 @@ __all__ = ["SIZES", "Size", "main", "random_model", "triples_of"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "scaling.json"
-PACK_TOKENS = (128, 256, 512, 768, 1024, 2048)
+PACK_TOKENS = (256, 512, 1024, 2048, None)
 LENGTHS = (64, 128, 256, 512, 1024)
 STEP_TOKENS = 2048
 """Tokens of a step, about, where the length of its examples varies."""
@@ -101,13 +102,30 @@ class _Bench:
         self.found: list[dict[str, Any]] = []
 
     def run(
-        self, group: str, name: str, examples: list[Example], batch: int, pack: int, base: Any
+        self,
+        group: str,
+        name: str,
+        examples: list[Example],
+        batch: int,
+        base: Any,
+        pack: int | None = None,
     ) -> None:
-        """Train three steps, of which the first warms up."""
+        """Train three steps, of which the first warms up.
+
+        Args:
+            group: of runs to be compared.
+            name: of the run.
+            examples: of all steps.
+            batch: examples of a step.
+            base: the model.
+            pack: tokens of a packed row with a dense mask; None computes attention in blocks.
+        """
         model = adapted(base)
         data = rows_of(examples, find_refusal_id(self.encoder))
         setting = contestants.Setting(model, self.tokenizer, data, batch)
-        options = {"pack_tokens": pack, "onednn": True, "memory": True}
+        options: dict[str, Any] = {"onednn": True, "memory": True}
+        if pack is not None:
+            options |= {"blocks": False, "pack_tokens": pack, "chosen": False}
         measured = contestants.train("derta", setting, options)
         operations = [floor.step_operations(model, rows) for rows in setting.steps()[1:]]
         targets = sum(len(row.target_ids) for row in setting.steps()[1])
@@ -144,13 +162,14 @@ def main() -> int:
     safety = next(each for each in WORKLOADS if each.name == "safety, short")
     short = examples_of(safety, bench.encoder)[: 3 * BATCH]
     for pack in PACK_TOKENS:
-        bench.run("packed row", str(pack), short, BATCH, pack, load_model(arguments.model))
+        name = "in blocks" if pack is None else str(pack)
+        bench.run("packed row", name, short, BATCH, load_model(arguments.model), pack)
     for length in LENGTHS:
         batch = max(1, STEP_TOKENS // length)
         examples = triples_of(length, vocabulary, 3 * batch)
-        bench.run("example", str(length), examples, batch, 1024, load_model(arguments.model))
+        bench.run("example", str(length), examples, batch, load_model(arguments.model))
     for name, size in SIZES.items():
-        bench.run("model", name, short, BATCH, 768, random_model(size, vocabulary))
+        bench.run("model", name, short, BATCH, random_model(size, vocabulary))
     report = {
         "runs": bench.found,
         "sizes": {name: asdict(size) for name, size in SIZES.items()},

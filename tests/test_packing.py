@@ -166,6 +166,53 @@ def test_nothing_packs_into_nothing() -> None:
     assert pack([], 10) == []
 
 
+def test_without_a_limit_everything_is_one_row() -> None:
+    groups = _random_groups(random.Random(4))
+    (tree,) = pack(groups, None)
+    assert _contexts(tree) == sum((_contexts(row) for g in groups for row in g), Counter())
+
+
+def _rows_of_length(*lengths: int) -> list[list[TrainingRow]]:
+    """Make groups without a common beginning."""
+    return [
+        [build_helpful_row(EncodedHelpful((100 + index,), (1,) * length))]
+        for index, length in enumerate(lengths)
+    ]
+
+
+def test_padding_is_paid_for_when_the_length_is_chosen() -> None:
+    groups = _rows_of_length(60, 60, 60, 60)
+
+    def padded(rows: int, width: int) -> float:
+        return rows * width
+
+    assert [len(row) for row in pack(groups, 200)] == [180, 60], "as long as allowed"
+    assert [len(row) for row in pack(groups, 200, padded)] in ([60] * 4, [120, 120])
+
+
+def test_long_rows_are_left_where_attention_over_them_costs_more() -> None:
+    groups = _rows_of_length(*[10] * 12)
+    lengths = {
+        balance: max(
+            len(row)
+            for row in pack(groups, 120, lambda n, width, b=balance: n * width * (1 + width / b))
+        )
+        for balance in (5, 1e9)
+    }
+    assert lengths[5] == 10
+    assert lengths[1e9] >= 10
+    flat = pack(groups, 120, lambda n, width: n * (1000 + width))
+    assert [len(row) for row in flat] == [120], "a price on rows fills one"
+
+
+def test_a_chosen_length_holds_the_same_targets() -> None:
+    for seed in range(20):
+        groups = _random_groups(random.Random(seed))
+        expected = sum((_contexts(row) for g in groups for row in g), Counter())
+        packed = pack(groups, 40, lambda n, width: n * width * (1 + width / 20))
+        assert sum((_contexts(row) for row in packed), Counter()) == expected
+
+
 def test_shared_length_is_the_length_of_the_tree() -> None:
     generator = random.Random(7)
     for _ in range(100):

@@ -9,6 +9,7 @@ Shapes:  B rows, T tokens (query Q, key K).
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 __all__ = [
     "FLEX",
     "TreeMask",
+    "attention_balance",
     "in_flex_blocks",
     "reason_trees_are_unsupported",
     "tree_attention",
@@ -127,6 +129,20 @@ def tree_mask(
     if SLIDING in kinds and config.model_type in _MASK_FOR_EACH_KIND:
         return {FULL: made(None), SLIDING: made(window)}
     return made(window if config.model_type in _ONE_SLIDING_MASK else None)
+
+
+def attention_balance(config: Any) -> float:
+    """Say at how many tokens of a row attention costs as much as everything else.
+
+    Counted for a layer with a dense mask, forwards and backwards: 12 x hidden operations for each
+    pair of tokens, 4 x weights for each token, with 4 hidden^2 + 3 hidden x intermediate weights;
+    attention is taken to run at a third of the products' rate (measured on the CPU: docs/
+    benchmarks.md). flex_attention skips what the mask hides, so its rows may be long.
+    """
+    if config._attn_implementation == FLEX:
+        return math.inf
+    intermediate = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return float(4 * config.hidden_size + 3 * intermediate) / 9
 
 
 _MASK_FOR_EACH_KIND = {"qwen2", "qwen3", "gemma2", "gemma3_text"}

@@ -17,89 +17,130 @@ mask in the form each attention implementation wants (`derta.attention`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 from derta.rows import TargetKind, TrainingRow
 
-__all__ = ["pack", "share_prefixes", "shared_length"]
+__all__ = ["Cost", "pack", "share_prefixes", "shared_length"]
+
+Cost = Callable[[int, int], float]
+"""What a layout of (rows, tokens of the longest) costs; padding is paid for."""
+
+_LENGTHS_TRIED = 8
 
 
 @dataclass(slots=True)
-class _Node:
-    """A token in the tree; children in order of first appearance, so the layout is stable."""
+class _Run:
+    """Tokens that no branch parts; children by first token, in order of their appearance."""
 
-    token_id: int
+    token_ids: tuple[int, ...]
     depth: int
-    children: dict[int, _Node] = field(default_factory=dict)
-    targets: list[tuple[int, TargetKind]] = field(default_factory=list)
+    """Of the first token."""
+    children: dict[int, _Run] = field(default_factory=dict)
+    start: int = 0
+    """Index of the first token in the layout, once there is one."""
+
+    def split(self, length: int) -> None:
+        """Keep the first `length` tokens; the others become the only child."""
+        rest = _Run(self.token_ids[length:], self.depth + length, self.children)
+        self.token_ids = self.token_ids[:length]
+        self.children = {rest.token_ids[0]: rest}
 
 
 class _Forest:
     """Rows inserted one after another; equal beginnings fall together."""
 
     def __init__(self) -> None:
-        self.roots: dict[int, _Node] = {}
+        self.root = _Run((), 0)
         self.size = 0
+        self.rows: list[TrainingRow] = []
 
     def new_tokens(self, rows: Iterable[TrainingRow]) -> int:
         """Count the tokens that inserting `rows` would add (exact for one row, else a bound)."""
-        added = 0
-        for row in rows:
-            level = self.roots
-            for depth, token in enumerate(row.token_ids):
-                node = level.get(token)
-                if node is None:
-                    added += len(row.token_ids) - depth
-                    break
-                level = node.children
-        return added
+        return sum(len(row) - self._find(row)[2] for row in rows)
 
     def insert(self, row: TrainingRow) -> None:
         if row.position_ids != tuple(range(len(row))) or set(row.expires_at) - {len(row)}:
             raise ValueError("only plain rows can share prefixes; this one is a tree already")
-        path: list[_Node] = []
-        level = self.roots
-        for depth, token in enumerate(row.token_ids):
-            node = level.get(token)
-            if node is None:
-                node = level[token] = _Node(token, depth)
-                self.size += 1
-            path.append(node)
-            level = node.children
-        for position, target, kind in zip(
-            row.target_positions, row.target_ids, row.target_kinds, strict=True
-        ):
-            path[position].targets.append((target, kind))
+        self.rows.append(row)
+        last, within, known = self._find(row)
+        if known == len(row):
+            return
+        if within < len(last.token_ids):
+            last.split(within)
+        rest = row.token_ids[known:]
+        last.children[rest[0]] = _Run(rest, known)
+        self.size += len(rest)
+
+    def _find(self, row: TrainingRow) -> tuple[_Run, int, int]:
+        """Follow a row as far as it goes: the last run, tokens of it, tokens of the row."""
+        path = [(self.root, 0), *self._path(row)]
+        return *path[-1], sum(length for _, length in path)
+
+    def _path(self, row: TrainingRow) -> Iterator[tuple[_Run, int]]:
+        """Yield the runs of a row's beginning and how many tokens of each are the row's."""
+        ids, done = row.token_ids, 0
+        level = self.root.children
+        while done < len(ids) and (run := level.get(ids[done])) is not None:
+            length = _equal(run.token_ids, ids[done : done + len(run.token_ids)])
+            yield run, length
+            if length < len(run.token_ids):
+                return
+            done += length
+            level = run.children
 
     def lay_out(self) -> TrainingRow:
         token_ids: list[int] = []
         position_ids: list[int] = []
         expires_at: list[int] = []
-        targets: list[tuple[int, int, TargetKind]] = []
-        # An explicit stack: a response may be deeper than Python's recursion limit. An int on
-        # the stack marks the end of that token's subtree.
-        stack: list[_Node | int] = list(reversed(self.roots.values()))
+        # An explicit stack: the tree may be deeper than Python's recursion limit. A run comes
+        # back, marked True, at the end of its subtree.
+        stack = [(run, False) for run in reversed(self.root.children.values())]
         while stack:
-            item = stack.pop()
-            if isinstance(item, int):
-                expires_at[item] = len(token_ids)
+            run, ends = stack.pop()
+            length = len(run.token_ids)
+            if ends:
+                expires_at[run.start : run.start + length] = [len(token_ids)] * length
                 continue
-            index = len(token_ids)
-            token_ids.append(item.token_id)
-            position_ids.append(item.depth)
-            expires_at.append(0)
-            targets.extend((index, target, kind) for target, kind in item.targets)
-            stack.append(index)
-            stack.extend(reversed(item.children.values()))
+            run.start = len(token_ids)
+            token_ids += run.token_ids
+            position_ids += range(run.depth, run.depth + length)
+            expires_at += [0] * length
+            stack.append((run, True))
+            stack += [(child, False) for child in reversed(run.children.values())]
+        targets = sorted(
+            (target for row in self.rows for target in self._targets(row)), key=itemgetter(0)
+        )
+        positions, ids, kinds = zip(*targets, strict=True) if targets else ((), (), ())
         return TrainingRow(
             token_ids=tuple(token_ids),
             position_ids=tuple(position_ids),
             expires_at=tuple(expires_at),
-            target_positions=tuple(position for position, _, _ in targets),
-            target_ids=tuple(target for _, target, _ in targets),
-            target_kinds=tuple(kind for _, _, kind in targets),
+            target_positions=positions,
+            target_ids=ids,
+            target_kinds=kinds,
         )
+
+    def _targets(self, row: TrainingRow) -> Iterator[tuple[int, int, TargetKind]]:
+        """Yield a row's targets, their positions being indices of the layout."""
+        places: list[int] = []  # of the row's tokens
+        for run, length in self._path(row):
+            places += range(run.start, run.start + length)
+        return zip(
+            (places[position] for position in row.target_positions),
+            row.target_ids,
+            row.target_kinds,
+            strict=True,
+        )
+
+
+def _equal(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Count the tokens that two sequences have in common at their beginning."""
+    if first[: len(second)] == second:  # at the speed of C, and mostly so
+        return len(second)
+    return next(index for index, (a, b) in enumerate(zip(first, second, strict=False)) if a != b)
 
 
 def share_prefixes(rows: Iterable[TrainingRow]) -> TrainingRow:
@@ -122,20 +163,48 @@ def shared_length(rows: Iterable[TrainingRow]) -> int:
     return forest.size
 
 
-def pack(groups: Sequence[Sequence[TrainingRow]], max_tokens: int) -> list[TrainingRow]:
+def pack(
+    groups: Sequence[Sequence[TrainingRow]],
+    max_tokens: int | None,
+    cost: Cost | None = None,
+) -> list[TrainingRow]:
     """Pack groups of plain rows (a group: the rows of one example) into tree-shaped rows.
 
     First fit, longest group first; a group is never divided, because its rows share most of
-    their tokens. A group that alone exceeds `max_tokens` gets a row of its own.
+    their tokens. A group that alone exceeds the length gets a row of its own.
+
+    Args:
+        groups: of plain rows.
+        max_tokens: length of a packed row; None packs everything into one.
+        cost: chooses the length between the longest group's and `max_tokens`: the layout that
+            costs least. None takes `max_tokens` as it is.
+
+    Raises:
+        ValueError: a row is a tree already.
     """
-    order = sorted(range(len(groups)), key=lambda i: -sum(len(row) for row in groups[i]))
+    order = sorted(groups, key=lambda group: -sum(len(row) for row in group))
+    if max_tokens is None:
+        max_tokens = sum(len(row) for group in groups for row in group)
+    lengths = [max_tokens]
+    if cost is not None:
+        shortest = max((shared_length(group) for group in groups), default=0)
+        ratio = max_tokens / max(shortest, 1)
+        steps = range(_LENGTHS_TRIED if ratio > 1 else 0)
+        lengths += [round(shortest * ratio ** (step / _LENGTHS_TRIED)) for step in steps]
+    layouts = [_first_fit(order, length) for length in lengths]
+    if cost is not None and groups:
+        price = cost
+        layouts.sort(key=lambda bins: price(len(bins), max(each.size for each in bins)))
+    return [forest.lay_out() for forest in layouts[0]]
+
+
+def _first_fit(groups: Iterable[Sequence[TrainingRow]], length: int) -> list[_Forest]:
     bins: list[_Forest] = []
-    for index in order:
-        rows = groups[index]
-        chosen = next((b for b in bins if b.size + b.new_tokens(rows) <= max_tokens), None)
+    for rows in groups:
+        chosen = next((each for each in bins if each.size + each.new_tokens(rows) <= length), None)
         if chosen is None:
             chosen = _Forest()
             bins.append(chosen)
         for row in rows:
             chosen.insert(row)
-    return [forest.lay_out() for forest in bins]
+    return bins

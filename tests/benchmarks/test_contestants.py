@@ -36,9 +36,10 @@ CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "stock, oneDNN, memory": ("stock", {"onednn": True, "memory": True}),
     "trl": ("trl", {}),
     "trl, accumulated": ("trl", {"accumulate": 5}),
-    "plain": ("derta", {"pack_tokens": None}),
-    "trees": ("derta", {"pack_tokens": 1}),
-    "packed": ("derta", {"pack_tokens": 64}),
+    "plain": ("derta", {"rows": "plain", "adapters": False}),
+    "trees": ("derta", {"rows": "trees", "blocks": False}),
+    "packed": ("derta", {"rows": "packed", "blocks": False, "pack_tokens": 64, "chosen": False}),
+    "everything": ("derta", {"onednn": True, "memory": True}),
 }
 
 
@@ -80,9 +81,9 @@ def test_the_tokens_are_those_that_go_through_the_model() -> None:
     groups = [setting.examples.rows(0, index) for index in range(len(setting.examples))][BATCH:]
     packed = []
     for start in (0, BATCH):
-        rows = pack(groups[start : start + BATCH], 64)
-        packed.append(len(rows) * max(map(len, rows)))
-    assert train("derta", _setting(), {"pack_tokens": 64}).tokens == packed
+        rows = pack(groups[start : start + BATCH], None)
+        packed.append(sum(map(len, rows)))
+    assert train("derta", _setting(), {}).tokens == packed
     assert sum(packed) < sum(padded)
 
 

@@ -27,7 +27,7 @@ from derta.attention import FLEX
 from derta.packing import pack, share_prefixes
 from derta.rows import TargetKind, TrainingRow
 from derta.train import blocks, forward
-from derta.train.blocks import AttentionBlocks, attention_blocks
+from derta.train.blocks import AttentionBlock, attention_blocks
 from derta.train.forward import install_supervised_forward
 from tests.invariants.comparison import (
     batch_of,
@@ -102,11 +102,11 @@ def _with_siblings_that_see_each_other(tree: TrainingRow) -> torch.Tensor:
 
 
 @pytest.fixture
-def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> list[AttentionBlocks]:
+def tiny_blocks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[AttentionBlock, ...]]:
     """Cut tiny rows into blocks, too, and list what was cut."""
-    made: list[AttentionBlocks] = []
+    made: list[tuple[AttentionBlock, ...]] = []
 
-    def counted(expires_at: torch.Tensor) -> AttentionBlocks:
+    def counted(expires_at: torch.Tensor) -> tuple[AttentionBlock, ...]:
         made.append(attention_blocks(expires_at))
         return made[-1]
 
@@ -158,7 +158,7 @@ def test_a_packed_row_has_the_losses_and_gradients_of_its_rows(
     family: str,
     attention: str,
     dtype: torch.dtype,
-    tiny_blocks: list[AttentionBlocks],
+    tiny_blocks: list[tuple[AttentionBlock, ...]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if attention == "sdpa":
@@ -181,7 +181,7 @@ def test_a_packed_row_has_the_losses_and_gradients_of_its_rows(
             assert loss_difference(found, truth) <= LOSS_TOLERANCE[dtype]
             assert gradient_difference(gradients, true_gradients) <= GRADIENT_TOLERANCE[dtype]
     if attention == "blocks":
-        assert all(len(cut.query_lengths) > 3 for cut in tiny_blocks)
+        assert all(len(cut) > 3 for cut in tiny_blocks)
         assert len(tiny_blocks) == 4, "each seed and layout went through blocks"
     else:
         assert not tiny_blocks

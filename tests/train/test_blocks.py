@@ -18,7 +18,7 @@ from derta.packing import share_prefixes
 from derta.rows import TrainingRow
 from derta.train import blocks, forward
 from derta.train.blocks import (
-    AttentionBlocks,
+    AttentionBlock,
     attention_blocks,
     in_one_row,
     reason_blocks_are_unused,
@@ -44,21 +44,16 @@ def _tree(seed: int, scale: int = 1) -> TrainingRow:
     return share_prefixes(longer)
 
 
-def _dense(cut: AttentionBlocks) -> Tensor:
-    """Write out which query sees which key: (T, T), by the pieces, block by block."""
-    edges = [0]
-    for length in cut.piece_lengths:
-        edges.append(edges[-1] + length)
-    total = edges[-1]
-    assert sum(cut.query_lengths) == total
+def _dense(blocks: tuple[AttentionBlock, ...]) -> Tensor:
+    """Write out which query sees which key: (T, T), by the spans, block by block."""
+    total = blocks[-1].stop
+    assert [block.start for block in blocks] == [0, *(block.stop for block in blocks[:-1])]
     allowed = torch.zeros(total, total, dtype=torch.int)
-    start = 0
-    for length, pieces, mask in zip(cut.query_lengths, cut.pieces, cut.masks, strict=True):
-        keys = [key for piece in pieces for key in range(edges[piece], edges[piece + 1])]
+    for block in blocks:
+        keys = [key for a, b in block.spans for key in range(a, b)]
         assert keys == sorted(set(keys)), "no key is given twice"
-        assert mask.shape == (1, 1, length, len(keys))
-        allowed[start : start + length, keys] += mask[0, 0].int()
-        start += length
+        assert block.hidden.shape == (block.stop - block.start, len(keys))
+        allowed[block.start : block.stop, keys] += (~block.hidden).int()
     return allowed
 
 
@@ -73,7 +68,7 @@ def test_the_blocks_hold_exactly_the_pairs_of_the_rule(
     tree = torch.tensor([_tree(seed, scale=1 + seed % 4).expires_at])
     cut = attention_blocks(tree)
     assert torch.equal(_dense(cut), tree_attention(tree)[0, 0].int())
-    assert cost > 1 or len(cut.query_lengths) > 5
+    assert cost > 1 or len(cut) > 5
 
 
 def test_any_expires_at_is_obeyed_nested_or_not() -> None:
@@ -88,15 +83,16 @@ def test_packed_examples_and_long_branches_cost_less_than_the_square() -> None:
     tree = torch.tensor([_tree(0, scale=12).expires_at])
     total = tree.shape[1]
     assert total > 700
-    assert sum(mask.numel() for mask in attention_blocks(tree).masks) < 0.35 * total**2
+    assert sum(block.hidden.numel() for block in attention_blocks(tree)) < 0.35 * total**2
     chain = torch.full((1, 1024), 1024)
     cut = attention_blocks(chain)
-    assert sum(mask.numel() for mask in cut.masks) < 0.7 * 1024**2
-    assert max(cut.query_lengths) <= 512
+    assert sum(block.hidden.numel() for block in cut) < 0.7 * 1024**2
+    assert max(block.stop - block.start for block in cut) <= 512
 
 
 def test_a_short_row_is_one_block() -> None:
-    assert attention_blocks(torch.tensor([_tree(0).expires_at])).query_lengths == (len(_tree(0)),)
+    (block,) = attention_blocks(torch.tensor([_tree(0).expires_at]))
+    assert (block.start, block.stop) == (0, len(_tree(0)))
 
 
 def test_rows_of_a_batch_are_laid_side_by_side() -> None:

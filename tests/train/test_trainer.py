@@ -8,6 +8,7 @@ in `test_training`, processes in `test_processes`.
 from __future__ import annotations
 
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from transformers import TrainingArguments
 
 import derta.train.forward
 import derta.train.trainer
+from derta.attention import attention_balance
 from derta.data.epoch import EpochSampler, TrainingExamples
 from derta.errors import ModelError
 from derta.rows import TargetKind
@@ -137,9 +139,36 @@ def test_packed_and_plain_training_give_the_same_weights(tmp_path: Path, family:
 
 
 def test_the_length_of_packed_rows_changes_nothing(tmp_path: Path) -> None:
-    short, _ = _trained(tmp_path, max_tokens=20)
-    long, _ = _trained(tmp_path, max_tokens=500)
+    short, trainer = _trained(tmp_path, "mistral-window", max_tokens=20)
+    assert trainer.data_collator.max_tokens == 20
+    long, _ = _trained(tmp_path, "mistral-window", max_tokens=500)
     assert _largest_difference(short, long) <= 1e-7
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "arguments", "max_tokens", "balance"),
+    [
+        ("llama", {}, {}, None, None),
+        ("llama", {}, {"activation_checkpointing": True}, 60, 12),
+        ("llama", {"attention": "eager"}, {}, 60, 12),
+        ("llama", {"attention": "flex_attention"}, {}, 60, math.inf),
+        ("mistral-window", {}, {}, 60, 12),
+    ],
+)
+def test_the_length_of_packed_rows_is_chosen_by_what_attention_costs(
+    tmp_path: Path,
+    family: str,
+    changes: dict[str, Any],
+    arguments: dict[str, Any],
+    max_tokens: int | None,
+    balance: float | None,
+) -> None:
+    model = tiny_model(family, **changes)
+    trainer = make_trainer(tmp_path, model, training_examples(), **arguments)
+    assert trainer.data_collator.max_tokens == max_tokens
+    assert trainer.data_collator.balance == (
+        pytest.approx(attention_balance(model.config)) if balance == 12 else balance
+    )
 
 
 # --- what can't be expressed trains plain and says so -----------------------------------------

@@ -6,14 +6,18 @@ has not expired at its beginning, and itself:
 
     keys of the block = { j < a : expires_at[j] > a }  and  [a, b)
 
-so each block is one SDPA call with few keys and the same rule as its mask. The cuts are chosen by
-dynamic programming over the places where a branch begins, and along long branches. The numbers are
-those of the dense mask up to rounding; tests hold the two together.
+so each block is attention to few keys, by the same rule. The cuts are chosen by dynamic programming
+over the places where a branch begins, and along long branches. A block's attention is computed by
+plain matrix products, in which the query heads that share a key head are one matrix; SDPA's kernel
+for CPUs multiplies head by head and again for the backward pass. The probabilities are kept for it
+instead, 4 bytes for each head and pair of a block. The numbers are those of SDPA with the dense
+mask up to rounding; tests hold the two together.
 
-Covered: SDPA on the CPU, full attention; a batch of rows becomes one row first. For everything
-else `reason_blocks_are_unused` says why, and the dense mask is used.
+Covered: SDPA on the CPU in float32 and float64, full attention, no dropout; a batch of rows becomes
+one row first. For everything else `reason_blocks_are_unused` says why, and SDPA gets a dense mask.
 
-Shapes:  B rows, T tokens, Q queries of a block, K keys of a block.
+Shapes:  B rows, T tokens, Q queries of a block, K keys of a block, D head size, G key heads, R
+query heads that share one.
 """
 
 from __future__ import annotations
@@ -27,12 +31,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AttentionInterface
-from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from derta.attention import SLIDING
 
 __all__ = [
-    "AttentionBlocks",
+    "AttentionBlock",
     "attention_blocks",
     "attention_in_blocks",
     "in_one_row",
@@ -40,8 +44,8 @@ __all__ = [
 ]
 
 _NAME = "derta_blocks"
-_CALL_COST = 6000
-"""What one more block costs, in scores (query-key pairs): a call forwards and one backwards."""
+_CALL_COST = 25_000
+"""What one more block costs, in scores (query-key pairs): its calls forwards and backwards."""
 _CHAIN_STEP = 128
 """A branch may be cut every so many tokens: what lies above its diagonal is not computed then."""
 _SHORTEST = 8
@@ -49,51 +53,41 @@ _SHORTEST = 8
 
 
 @dataclass(frozen=True, slots=True)
-class AttentionBlocks:
-    """How one row's attention is cut up."""
+class AttentionBlock:
+    """Queries of a row, and the keys that they are given."""
 
-    piece_lengths: tuple[int, ...]
-    """The keys are split into pieces of these lengths."""
-    query_lengths: tuple[int, ...]
-    """The queries are split into blocks of these lengths."""
-    pieces: tuple[tuple[int, ...], ...]
-    """Of each block, the pieces of keys that it is given, in order."""
-    masks: tuple[Tensor, ...]
-    """Of each block, (1, 1, Q, K): True where a query may attend to a key."""
+    start: int
+    stop: int
+    """Its queries are those of the tokens [start, stop)."""
+    spans: tuple[tuple[int, int], ...]
+    """Its keys, as spans [a, b) of tokens in their order; the last ends with the queries."""
+    hidden: Tensor
+    """(Q, K): True where a query must not attend to a key."""
+
+    def of(self, tokens: Tensor) -> Tensor:
+        """Pick the keys' part of (G, T, D)."""
+        parts = [tokens[:, a:b] for a, b in self.spans]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
-def attention_blocks(expires_at: Tensor) -> AttentionBlocks:
+def attention_blocks(expires_at: Tensor) -> tuple[AttentionBlock, ...]:
     """Cut a row into blocks.
 
     Args:
         expires_at: (1, T).
     """
     ends: list[int] = expires_at[0].tolist()
-    total = len(ends)
     starts = _best_starts(ends)
-    seen = [[j for j in range(start) if ends[j] > start] for start in starts]
-    edges = {0, total, *starts}
-    for live in seen:
-        for before, after in zip([-1, *live], [*live, total], strict=True):
-            if after != before + 1:
-                edges |= {before + 1, after}
-    cuts = sorted(edges)
-    piece_of = {cut: number for number, cut in enumerate(cuts[:-1])}
-    stops = [*starts[1:], total]
-    pieces, masks = [], []
-    for start, stop, live in zip(starts, stops, seen, strict=True):
-        keys = [*live, *range(start, stop)]
-        pieces.append(tuple(piece_of[key] for key in keys if key in piece_of))
+    blocks = []
+    for start, stop in pairwise([*starts, len(ends)]):
+        keys = [*(j for j in range(start) if ends[j] > start), *range(start, stop)]
+        first = [i for i, key in enumerate(keys) if i == 0 or key != keys[i - 1] + 1]
+        spans = tuple((keys[a], keys[b - 1] + 1) for a, b in pairwise([*first, len(keys)]))
         key = torch.tensor(keys, device=expires_at.device)
         query = torch.arange(start, stop, device=expires_at.device)[:, None]
         allowed = (key <= query) & (query < expires_at[0, key])  # (Q, K)
-        masks.append(allowed[None, None])
-    return AttentionBlocks(
-        tuple(b - a for a, b in pairwise(cuts)),
-        tuple(b - a for a, b in zip(starts, stops, strict=True)),
-        tuple(pieces),
-        tuple(masks),
-    )
+        blocks.append(AttentionBlock(start, stop, spans, ~allowed))
+    return tuple(blocks)
 
 
 def _best_starts(ends: list[int]) -> list[int]:
@@ -156,6 +150,10 @@ def reason_blocks_are_unused(model: Any) -> str | None:
         return "the attention implementation is not SDPA"
     if model.device.type != "cpu":
         return "a GPU has better kernels for it"
+    if model.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
+        return "it is made for float32"
+    if model.training and getattr(config, "attention_dropout", 0.0):
+        return "the attention has dropout"
     window = getattr(config, "sliding_window", None)
     if window is not None or SLIDING in (getattr(config, "layer_types", None) or ()):
         return "the attention has a sliding window"
@@ -175,6 +173,68 @@ def attention_in_blocks(config: Any) -> Iterator[None]:
         config._attn_implementation = kept
 
 
+class _BlockAttention(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        query: Tensor,  # (1, G * R, T, D)
+        key: Tensor,  # (1, G, T, D)
+        value: Tensor,  # (1, G, T, D)
+        scaling: float,
+        blocks: tuple[AttentionBlock, ...],
+    ) -> Tensor:
+        heads, tokens, size = query.shape[1:]
+        groups = key.shape[1]
+        shared = heads // groups
+        keys, values = key[0].contiguous(), value[0].contiguous()
+        queries = _by_key_head(query[0].transpose(0, 1) * scaling, groups)
+        outputs = query.new_empty(tokens, groups, shared, size)
+        kept = []
+        for block in blocks:
+            hidden = block.hidden.repeat_interleave(shared, 0)  # (Q * R, K)
+            of_block = zip(queries, block.of(keys), block.of(values), strict=True)
+            for group, (q, k, v) in enumerate(of_block):
+                scores = q[block.start : block.stop].flatten(0, 1) @ k.t()  # (Q * R, K)
+                probabilities = scores.masked_fill_(hidden, -torch.inf).softmax(-1)
+                found = probabilities @ v
+                outputs[block.start : block.stop, group] = found.view(-1, shared, size)
+                kept.append(probabilities)
+        ctx.save_for_backward(queries, keys, values, *kept)
+        ctx.blocks, ctx.scaling = blocks, scaling
+        return outputs.view(1, tokens, heads, size)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        queries, keys, values, *kept = ctx.saved_tensors
+        groups, tokens, shared, size = queries.shape
+        arriving = _by_key_head(gradients[0][0], groups)  # (G, T, R, D)
+        to_queries = queries.new_empty(tokens, groups, shared, size)
+        to_keys, to_values = torch.zeros_like(keys), torch.zeros_like(values)
+        probabilities = iter(kept)
+        for block in ctx.blocks:
+            part = slice(block.start, block.stop)
+            of_block = zip(queries, arriving, block.of(keys), block.of(values), strict=True)
+            for group, (q, gradient, k, v) in enumerate(of_block):
+                p, g = next(probabilities), gradient[part].flatten(0, 1)
+                to_scores = torch.ops.aten._softmax_backward_data(g @ v.t(), p, -1, p.dtype)
+                to_queries[part, group] = (to_scores @ k).view(-1, shared, size)
+                to_k, to_v = to_scores.t() @ q[part].flatten(0, 1), p.t() @ g  # (K, D)
+                done = 0
+                for a, b in block.spans:
+                    to_keys[group, a:b] += to_k[done : done + b - a]
+                    to_values[group, a:b] += to_v[done : done + b - a]
+                    done += b - a
+        to_queries = to_queries.mul_(ctx.scaling).view(1, tokens, -1, size).transpose(1, 2)
+        return to_queries, to_keys[None], to_values[None], None, None
+
+
+def _by_key_head(tokens: Tensor, groups: int) -> Tensor:
+    """Reorder (T, G * R, D) to (G, T, R, D): what is multiplied with one key head is a matrix."""
+    grouped: Tensor = tokens.unflatten(1, (groups, -1)).transpose(0, 1)
+    return grouped.contiguous()
+
+
 def _attend(
     module: torch.nn.Module,
     query: Tensor,
@@ -184,32 +244,18 @@ def _attend(
     dropout: float = 0.0,
     scaling: float | None = None,
     *,
-    blocks: AttentionBlocks | None = None,
+    blocks: tuple[AttentionBlock, ...] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """Compute attention as transformers' SDPA does, block by block; (1, T, heads, head size)."""
+    """Compute attention as transformers' SDPA does, block by block; (1, T, heads, D)."""
     if blocks is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling, **kwargs
         )
-    groups = getattr(module, "num_key_value_groups", 1)
-    keys = repeat_kv(key, groups).split(blocks.piece_lengths, dim=2)
-    values = repeat_kv(value, groups).split(blocks.piece_lengths, dim=2)
-    outputs = []
-    for queries, pieces, mask in zip(
-        query.split(blocks.query_lengths, dim=2), blocks.pieces, blocks.masks, strict=True
-    ):
-        outputs.append(
-            torch.nn.functional.scaled_dot_product_attention(
-                queries,
-                torch.cat([keys[piece] for piece in pieces], dim=2),
-                torch.cat([values[piece] for piece in pieces], dim=2),
-                attn_mask=mask,
-                dropout_p=dropout,
-                scale=scaling,
-            )
-        )
-    return torch.cat(outputs, dim=2).transpose(1, 2).contiguous(), None
+    if scaling is None:
+        scaling = query.shape[-1] ** -0.5
+    apply: Any = _BlockAttention.apply
+    return apply(query, key, value, scaling, blocks), None
 
 
 AttentionInterface.register(_NAME, _attend)

@@ -5,6 +5,7 @@ Shapes:  B rows, T tokens, S supervised targets.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -24,8 +25,11 @@ class RowCollator:
     pad_id: int
     packed: bool = True
     """Share prefixes and pack; otherwise one plain row each."""
-    max_tokens: int = 512
-    """Length of a packed row: a dense mask costs its square."""
+    max_tokens: int | None = 512
+    """Length of a packed row; None packs a micro-batch into one."""
+    balance: float | None = None
+    """Tokens of a row at which attention costs as much as everything else; a length up to
+    `max_tokens` is chosen by it (`derta.attention.attention_balance`). None takes `max_tokens`."""
     weights: dict[TargetKind, float] = field(default_factory=dict)
     """Weight of each kind of target in the loss; 1.0 where none is named."""
     helpful_margin: float = 0.0
@@ -34,6 +38,9 @@ class RowCollator:
     def plain(self) -> RowCollator:
         """Return the same collator without sharing and packing."""
         return replace(self, packed=False)
+
+    def _cost(self, rows: int, width: int) -> float:
+        return rows * width * (1 + width / (self.balance or math.inf))
 
     def __call__(self, groups: Sequence[Sequence[TrainingRow]]) -> dict[str, Tensor]:
         """Collate groups of rows (a group: the rows of one example).
@@ -45,7 +52,8 @@ class RowCollator:
             plain rows attention_mask (B, T).
         """
         if self.packed:
-            rows = pack([group for group in groups if group], self.max_tokens)
+            cost = None if self.balance is None else self._cost
+            rows = pack([group for group in groups if group], self.max_tokens, cost)
         else:
             rows = [row for group in groups for row in group]
         width = max((len(row) for row in rows), default=1)

@@ -114,8 +114,10 @@ class RowsRecipe(_Section):
     """What happens to a row over `max_length`."""
     pack: Annotated[bool, Field(description="true or false")] = True
     """Compute common beginnings once and pack rows side by side."""
-    pack_tokens: Annotated[int, Field(ge=8, description="a number of tokens, 8 or more")] = 512
-    """Tokens of a packed row; a longer example has a row of its own."""
+    pack_tokens: Annotated[int, Field(ge=8, description="a number of tokens, 8 or more")] = 2048
+    """Most tokens of a packed row; a longer example has a row of its own. The length is chosen
+    below it so that padding and attention cost least. Where attention is computed in blocks (SDPA
+    on a CPU), a micro-batch is one row whatever this says."""
     helpful_margin: Annotated[
         float, Field(ge=0, le=20, description="a number of nats from 0 to 20")
     ] = 0.0

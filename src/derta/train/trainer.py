@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainingArguments
 
-from derta.attention import reason_trees_are_unsupported
+from derta.attention import attention_balance, reason_trees_are_unsupported
 from derta.data.epoch import EpochSampler, TrainingExamples
+from derta.data.models import inner_model
 from derta.errors import ModelError
 from derta.rows import TargetKind, TrainingRow
 from derta.train.adapters import install_fused_adapters
+from derta.train.blocks import reason_blocks_are_unused
 from derta.train.collate import RowCollator
 from derta.train.forward import install_supervised_forward
 
@@ -63,6 +66,8 @@ class DertaTrainer(Trainer):
             if reason is not None:
                 _LOGGER.warning("Training on plain rows: %s.", reason)
                 collator = collator.plain()
+            else:
+                collator = _fitted(collator, model, args)
         args.remove_unused_columns = False
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, data_collator=collator, **kwargs
@@ -171,6 +176,14 @@ class DertaTrainer(Trainer):
                 )
                 self.data_collator = collator.plain()
         return super().train(*args, **kwargs)
+
+
+def _fitted(collator: RowCollator, model: nn.Module, args: TrainingArguments) -> RowCollator:
+    """Let the collator choose the length of packed rows by what attention costs this model."""
+    causal_model: Any = inner_model(model)
+    if reason_blocks_are_unused(causal_model) is None and not args.gradient_checkpointing:
+        return replace(collator, max_tokens=None)  # examples beside each other cost nothing
+    return replace(collator, balance=attention_balance(causal_model.config.get_text_config()))
 
 
 @torch.no_grad()
