@@ -54,11 +54,11 @@ class Workload:
 
 
 WORKLOADS = (
-    Workload("safety", "short", triples=8, helpful=0, steps=4),
-    Workload("1:1", "short", triples=4, helpful=4, steps=4),
-    Workload("20:1", "short", triples=1, helpful=20, steps=4),
-    Workload("safety", "long", triples=4, helpful=0, steps=2),
-    Workload("1:1", "long", triples=2, helpful=2, steps=2),
+    Workload("safety", "short", triples=8, helpful=0, steps=2),
+    Workload("1:1", "short", triples=4, helpful=4, steps=2),
+    Workload("20:1", "short", triples=1, helpful=20, steps=2),
+    Workload("safety", "long", triples=4, helpful=0, steps=1),
+    Workload("1:1", "long", triples=2, helpful=2, steps=1),
     Workload("20:1", "long", triples=1, helpful=20, steps=1),
 )
 
