@@ -24,10 +24,12 @@ from benchmarks import tables
 from benchmarks.workloads import WORKLOADS, Workload
 from derta.data.encoded import cores
 from derta.data.models import DEFAULT_MODEL
-from derta.files import prepare_run_folder, write_atomically
+from derta.files import digest, prepare_run_folder, write_atomically
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "latest.json"
+SEARCH = -1
+"""The round of runs that belong to none."""
 EVERYTHING = {"onednn": True, "memory": True}
 BASE = {"rows": "plain", "blocks": False, "adapters": False}
 
@@ -90,47 +92,57 @@ class _Bench:
         self.raw = raw
         self.console = console
         lines = raw.read_text(encoding="utf-8").splitlines() if raw.exists() else []
-        self.runs: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self.code = _code()
+        """Only runs of the same code are compared."""
+        found: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self.runs = [run for run in found if run.get("code") == self.code]
 
     def compete(self, workload: Workload) -> None:
+        """Run all contestants in rounds, so that those of a round ran one after the other."""
         contestants = {k: v for k, v in COMPETITION.items() if k not in self.arguments.without}
         if "trl_best" in contestants:
             contestants["trl_best"] = ("trl", self.fastest_trl(workload))
-        self.rounds(workload, contestants, self.arguments.rounds)
-        if workload.mix == "safety":
-            self.rounds(workload, LEVERS, self.arguments.lever_rounds)
-
-    def fastest_trl(self, workload: Workload) -> dict[str, Any]:
-        """Find SFTTrainer's fastest settings, one run each; packing needs a GPU's attention.
-
-        First the rows at once, in the data's order; then by length, at the two fastest of those.
-        """
-        rows = 2 * workload.triples + workload.helpful
-
-        def seconds(options: dict[str, Any]) -> float:
-            name = f"trl, {rows // options['accumulate']} rows at once"
-            name += ", by length" * options["by_length"]
-            return float(sum(self.once(workload, name, "trl", options, 0)["seconds"]))
-
-        counts = [count for count in (1, 2, 4, rows) if rows % count == 0]
-        tried = [{"accumulate": count, "by_length": False} for count in counts]
-        tried.sort(key=seconds)
-        tried += [{**options, "by_length": True} for options in tried[:2]]
-        return min(tried, key=seconds)
-
-    def rounds(
-        self, workload: Workload, contestants: dict[str, tuple[str, dict[str, Any]]], count: int
-    ) -> None:
-        for number in range(count):
-            order = list(contestants.items())
+        for number in range(self.arguments.rounds):
+            chosen = dict(contestants)
+            if workload.mix == "safety" and number < self.arguments.lever_rounds:
+                chosen |= LEVERS
+            order = list(chosen.items())
             for name, (kind, options) in order if number % 2 == 0 else reversed(order):
                 self.once(workload, name, kind, options, number)
+
+    def fastest_trl(self, workload: Workload) -> dict[str, Any]:
+        """Find SFTTrainer's fastest settings by the fastest step; packing needs a GPU's attention.
+
+        Tried: every number of micro-batches that divides a step. Rows of a micro-batch have like
+        lengths where there is a choice.
+        """
+        rows = 2 * workload.triples + workload.helpful
+        tried = [
+            {"accumulate": count, "by_length": 1 < count < rows}
+            for count in range(1, rows + 1)
+            if rows % count == 0
+        ]
+
+        def fastest_step(options: dict[str, Any]) -> float:
+            name = f"trl, {rows // options['accumulate']} rows at once"
+            return float(min(self.once(workload, name, "trl", options, SEARCH)["seconds"]))
+
+        return min(tried, key=fastest_step)
 
     def once(
         self, workload: Workload, name: str, kind: str, options: dict[str, Any], number: int
     ) -> dict[str, Any]:
         """Run one contestant, unless this run is there already."""
-        key = {"workload": workload.name, "contestant": name, "round": number}
+        key = {
+            "workload": workload.name,
+            "contestant": name,
+            "round": number,
+            "kind": kind,
+            "options": options,
+            "model": self.arguments.model,
+            "threads": self.arguments.threads,
+            "code": self.code,
+        }
         for run in self.runs:
             if all(run[field] == value for field, value in key.items()):
                 return run
@@ -169,7 +181,7 @@ class _Bench:
         if done.returncode:
             self.console.print(done.stderr[-3000:], markup=False)
             raise SystemExit(f"{name} failed on {workload.name} (its output stands above)")
-        run = {**key, "kind": kind, "options": options, **json.loads(done.stdout)}
+        run = {**key, **json.loads(done.stdout)}
         self.runs.append(run)
         with self.raw.open("a", encoding="utf-8") as file:
             file.write(json.dumps(run) + "\n")
@@ -179,8 +191,17 @@ class _Bench:
             f"{run['peak_bytes'] / 1e9:.2f} GB ({time.monotonic() - started:.0f} s)",
             highlight=False,
             markup=False,
+            soft_wrap=True,
         )
         return run
+
+
+def _code() -> str:
+    """Hash what is measured: derta, and what trains the contestants."""
+    files = sorted((ROOT / "src").rglob("*.py"))
+    names = ("child", "contestants", "floor", "workloads")
+    files += [ROOT / "benchmarks" / f"{name}.py" for name in names]
+    return digest(*(path.read_text("utf-8") for path in files))
 
 
 def _machine(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -143,18 +143,26 @@ def _stock(setting: Setting) -> Measured:
 
 
 def _trl(setting: Setting, accumulate: int = 1, by_length: bool = False) -> Measured:
+    """Train with SFTTrainer.
+
+    Args:
+        setting: the same for all.
+        accumulate: micro-batches of a step.
+        by_length: each step's rows are sorted, so that rows of a micro-batch are padded little. The
+            sampler for that, `group_by_length`, would move rows from step to step.
+    """
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     count = _rows_of_a_step(setting)
     if count % accumulate:
         raise ValueError(f"{count} rows of a step can't be split into {accumulate} micro-batches")
-    data = Dataset.from_list(_labelled_rows(setting))
+    data = Dataset.from_list(_labelled_rows(setting, by_length))
     with _arguments(
         setting,
         count // accumulate,
         gradient_accumulation_steps=accumulate,
-        train_sampling_strategy="group_by_length" if by_length else "sequential",
+        train_sampling_strategy="sequential",
         max_length=None,
         gradient_checkpointing=False,
     ) as arguments:
@@ -322,8 +330,11 @@ def _arguments(setting: Setting, rows: int, **more: Any) -> Iterator[dict[str, A
         }
 
 
-def _labelled_rows(setting: Setting) -> list[dict[str, Any]]:
-    return [labelled(row, setting.pad_id) for rows in setting.steps() for row in rows]
+def _labelled_rows(setting: Setting, by_length: bool = False) -> list[dict[str, Any]]:
+    steps = setting.steps()
+    if by_length:
+        steps = [sorted(rows, key=len, reverse=True) for rows in steps]
+    return [labelled(row, setting.pad_id) for rows in steps for row in rows]
 
 
 def _rows_of_a_step(setting: Setting) -> int:

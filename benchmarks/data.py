@@ -26,7 +26,7 @@ from rich.console import Console
 from derta.data.encode import ChatEncoder, RowLimits, find_refusal_id
 from derta.data.encoded import EncodedFile, cores, encode_file
 from derta.data.epoch import EpochSampler, RowSettings, TrainingExamples
-from derta.data.models import DEFAULT_MODEL, cache_folder, load_tokenizer
+from derta.data.models import DEFAULT_MODEL, cache_folder, load_tokenizer, model_path
 from derta.files import write_atomically
 from derta.rows import Method
 
@@ -34,7 +34,7 @@ __all__ = ["main", "write_rows"]
 
 ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "data.json"
-STAGES = ("encode", "open again", "an epoch of packed rows")
+STAGES = ("encode", "open again", "an epoch, a row each step", "an epoch, rows of chosen length")
 STEP_EXAMPLES, PACK_TOKENS = 64, 2048
 SENTENCE = (
     "the a quick brown fox jumps over lazy dogs while seven wizards quietly bake bread near old "
@@ -66,9 +66,9 @@ def stage(name: str, path: Path, model: str) -> dict[str, Any]:
     started = time.perf_counter()
     data = encode_file(path, triples=True, limits=RowLimits(1024), encoder=encoder)
     found: dict[str, Any] = {"examples": len(data.examples)}
-    if name == STAGES[2]:
+    if name in STAGES[2:]:
         started = time.perf_counter()
-        found["rows"] = _epoch(data, encoder)
+        found["rows"] = _epoch(data, encoder, model, one_row=name == STAGES[2])
     found["seconds"] = time.perf_counter() - started
     if name == STAGES[0]:
         sample = range(0, len(data.examples), max(1, len(data.examples) // 1000))
@@ -78,18 +78,25 @@ def stage(name: str, path: Path, model: str) -> dict[str, Any]:
     return found
 
 
-def _epoch(data: EncodedFile, encoder: ChatEncoder) -> int:
+def _epoch(data: EncodedFile, encoder: ChatEncoder, model: str, *, one_row: bool) -> int:
     from torch.utils.data import DataLoader
+    from transformers import AutoConfig
 
+    from derta.attention import attention_balance
     from derta.train.collate import RowCollator
 
     settings = RowSettings(Method.DERTA, find_refusal_id(encoder), seed=1)
     examples = TrainingExamples(data.examples, settings)
+    # As the trainer has it where attention is computed in blocks, and where it gets a dense mask.
+    collate = RowCollator(pad_id=0, max_tokens=None)
+    if not one_row:
+        balance = attention_balance(AutoConfig.from_pretrained(model_path(model)))
+        collate = RowCollator(pad_id=0, max_tokens=PACK_TOKENS, balance=balance)
     loader = DataLoader(
         examples,  # type: ignore[arg-type]  # a map from (epoch, index), not a Dataset
         batch_size=STEP_EXAMPLES,
         sampler=EpochSampler(len(examples), STEP_EXAMPLES, seed=1),
-        collate_fn=RowCollator(pad_id=0, max_tokens=PACK_TOKENS),
+        collate_fn=collate,
         num_workers=cores(),
     )
     return sum(len(batch["input_ids"]) for batch in loader)

@@ -2,8 +2,9 @@
 
 The plain loop takes the suite's prompts in file order, 16 at a time, padded on the left, and calls
 transformers' `generate`; ours is what `derta quickstart` does, inspect-ai included. Both decode
-greedily with the same weights in float32. Outputs may differ only where the two best logits are
-closer than 1e-4, which is checked. The tune split is used: no figure of the test split is made.
+greedily with the same weights in float32, in the same process, which keeps freed memory for both.
+Outputs may differ only where the logits of the two tokens are closer than 1e-4, which is checked.
+The tune split is used: no figure of the test split is made.
 """
 
 from __future__ import annotations
@@ -80,52 +81,44 @@ def generate_plainly(
 def first_difference(
     model: Any, prompt: Sequence[int], one: Sequence[int], other: Sequence[int]
 ) -> float | None:
-    """Return how far apart the two best logits are where two outputs part; None: they don't."""
+    """Return how far apart the logits of the two tokens are where two outputs part, or None.
+
+    Where one output ends and the other doesn't, its end is compared: the best logit.
+    """
     if tuple(one) == tuple(other):
         return None
     common = 0
     while common < min(len(one), len(other)) and one[common] == other[common]:
         common += 1
     logits = model(torch.tensor([[*prompt, *one[:common]]])).logits[0, -1]
-    best = logits.topk(2).values
-    return float(best[0] - best[1])
+    chosen = [each[common] for each in (one, other) if common < len(each)]
+    if len(chosen) < 2:
+        return float(logits.max() - logits[chosen[0]])
+    return float((logits[chosen[0]] - logits[chosen[1]]).abs())
 
 
-def main() -> int:
-    """Measure, print and write `benchmarks/results/evaluation.json`."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.evaluation")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--limit", type=int, help="questions of each kind; default: all")
-    parser.add_argument("--adapter", type=Path, help="a LoRA adapter's folder; default: none")
-    parser.add_argument("--output", type=Path, default=LATEST)
-    arguments = parser.parse_args()
-    console = Console(stderr=True)
-    tokenizer = load_tokenizer(DEFAULT_MODEL)
-    encoder = ChatEncoder(tokenizer)
-    model: Any = load_model(DEFAULT_MODEL).eval()
-    if arguments.adapter is not None:
-        from peft import PeftModel
-
-        model = PeftModel.from_pretrained(model, str(arguments.adapter)).eval()
-    samples = RefusalSamples(
-        sample_triples("tune")[: arguments.limit], sample_helpful("tune")[: arguments.limit]
-    )
-    prompts = suite(encoder, samples)
+def compare(
+    model: Any, tokenizer: Any, samples: RefusalSamples, rounds: int, console: Console
+) -> dict[str, Any]:
+    """Run the suite both ways in turn; seconds, ratio, and where outputs differ."""
+    prompts = suite(ChatEncoder(tokenizer), samples)
     ratios, seconds = [], []
     ours: list[str] = []
     theirs: list[tuple[int, ...]] = []
-    for number in range(arguments.rounds):
-        started = time.perf_counter()
-        theirs = generate_plainly(model, tokenizer, prompts, DEFAULT_MAX_TOKENS)
-        plain = time.perf_counter() - started
-        with tempfile.TemporaryDirectory() as folder, onednn_matmul():
-            keep_freed_memory()
+    plain = fast = 0.0
+    for number in range(rounds):
+        for way in ("plain", "ours") if number % 2 == 0 else ("ours", "plain"):
             started = time.perf_counter()
-            records = evaluate_refusals(
-                model, tokenizer, samples, Path(folder), fingerprint="benchmark"
-            )
+            if way == "plain":
+                theirs = generate_plainly(model, tokenizer, prompts, DEFAULT_MAX_TOKENS)
+                plain = time.perf_counter() - started
+                continue
+            with tempfile.TemporaryDirectory() as folder, onednn_matmul():
+                records = evaluate_refusals(
+                    model, tokenizer, samples, Path(folder), fingerprint="benchmark"
+                )
             fast = time.perf_counter() - started
-        ours = [record.output for record in records]
+            ours = [record.output for record in records]
         ratios.append(plain / fast)
         seconds.append({"plain": plain, "ours": fast})
         console.print(f"round {number + 1}: plain {plain:.0f} s, ours {fast:.0f} s")
@@ -134,19 +127,45 @@ def main() -> int:
         if text != tokenizer.decode(ids, skip_special_tokens=True):
             found = tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
             differences.append(first_difference(model, prompt, ids, found))
-    report = {
+    return {
         "prompts": len(prompts),
         "new_tokens": DEFAULT_MAX_TOKENS,
-        "adapter": arguments.adapter is not None,
         "seconds": seconds,
         "times_as_fast": spread(ratios),
         "outputs_that_differ": len(differences),
         "differ_by_more_than_rounding": sum(d is not None and d >= CLOSE for d in differences),
         "largest_difference_of_best_logits": max((d or 0.0 for d in differences), default=0.0),
     }
+
+
+def main() -> int:
+    """Measure, print and write `benchmarks/results/evaluation.json`."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.evaluation")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=int, help="questions of each kind; default: all")
+    parser.add_argument(
+        "--adapter", type=Path, help="also with this LoRA adapter, e.g. runs/quickstart/derta/model"
+    )
+    parser.add_argument("--output", type=Path, default=LATEST)
+    arguments = parser.parse_args()
+    console = Console(stderr=True)
+    keep_freed_memory()
+    tokenizer = load_tokenizer(DEFAULT_MODEL)
+    model: Any = load_model(DEFAULT_MODEL).eval()
+    samples = RefusalSamples(
+        sample_triples("tune")[: arguments.limit], sample_helpful("tune")[: arguments.limit]
+    )
+    report = {"untouched": compare(model, tokenizer, samples, arguments.rounds, console)}
+    if arguments.adapter is not None:
+        from peft import PeftModel
+
+        # Merged, as the quickstart measures it.
+        adapted: Any = PeftModel.from_pretrained(model, str(arguments.adapter))
+        model = adapted.merge_and_unload().eval()
+        report["adapted"] = compare(model, tokenizer, samples, arguments.rounds, console)
     write_atomically(arguments.output, json.dumps(report, indent=1) + "\n")
     Console().print(report)
-    return int(report["differ_by_more_than_rounding"] > 0)
+    return int(any(found["differ_by_more_than_rounding"] for found in report.values()))
 
 
 if __name__ == "__main__":

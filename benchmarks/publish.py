@@ -14,7 +14,15 @@ from typing import Any
 from benchmarks import tables
 from benchmarks.data import STAGES
 
-__all__ = ["data_table", "evaluation_text", "main", "ratio_table", "scaling_table"]
+__all__ = [
+    "data_table",
+    "evaluation_text",
+    "main",
+    "paper_table",
+    "profile_table",
+    "ratio_table",
+    "scaling_table",
+]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -77,13 +85,52 @@ def data_table(report: dict[str, Any]) -> str:
 
 def evaluation_text(report: dict[str, Any]) -> str:
     """Write how much faster the suite runs than a plain loop."""
-    return (
-        f"{report['prompts']} prompts, up to {report['new_tokens']} new tokens: "
-        f"{spread_text(report['times_as_fast'])} times as fast. "
-        f"{report['outputs_that_differ']} outputs differ, "
-        f"{report['differ_by_more_than_rounding']} of them where the two best logits are 1e-4 or "
-        "more apart."
-    )
+    lines = []
+    for name, found in report.items():
+        lines.append(
+            f"- {name}, {found['prompts']} prompts, up to {found['new_tokens']} new tokens: "
+            f"{spread_text(found['times_as_fast'])} times as fast. "
+            f"{found['outputs_that_differ']} outputs differ, "
+            f"{found['differ_by_more_than_rounding']} of them where the two best logits are 1e-4 "
+            "or more apart."
+        )
+    return "\n".join(lines)
+
+
+def paper_table(report: dict[str, Any]) -> str:
+    """Write what a run of the paper's size would take."""
+    tokens = report["tokens_an_epoch"]
+    shares = list(next(iter(report["models"].values()))["hours"])
+    lines = [
+        "Million tokens an epoch: "
+        + ", ".join(f"{name} {count / 1e6:.1f}" for name, count in tokens.items())
+        + ".",
+        "",
+        "| | rows | operations | "
+        + " | ".join(f"hours at {float(share):.0%}" for share in shares)
+        + " | GB a GPU |",
+        "|---|---|---|" + "---|" * (len(shares) + 1),
+    ]
+    for name, found in report["models"].items():
+        for layout, each in found["operations"].items():
+            hours = " | ".join(f"{found['hours'][share][layout]:.1f}" for share in shares)
+            lines.append(
+                f"| {name} | {layout} | {each:.2e} | {hours} | {found['gigabytes_a_gpu']:.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def profile_table(report: dict[str, Any]) -> str:
+    """Write where the time of a step goes."""
+    lines = [
+        f"{report['workload']}: {report['seconds_a_step']:.2f} s a step, "
+        f"{report['seconds_a_step_profiled']:.2f} s under the profiler.",
+        "",
+        "| | share of the time |",
+        "|---|---|",
+        *(f"| {name} | {share:.1%} |" for name, share in report["shares"].items()),
+    ]
+    return "\n".join(lines)
 
 
 def machine_text(report: dict[str, Any]) -> str:
@@ -101,6 +148,8 @@ PARTS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
     "evaluation": ("evaluation.json", evaluation_text),
     "data": ("data.json", data_table),
     "scaling": ("scaling.json", scaling_table),
+    "paper": ("paper.json", paper_table),
+    "profile": ("profile.json", profile_table),
 }
 
 

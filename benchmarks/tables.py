@@ -38,8 +38,9 @@ def report(runs: Sequence[Run], machine: dict[str, Any]) -> dict[str, Any]:
             ("authors", "triples_per_second_vs_authors", name),
         ):
             _put(ratios[group], key, _paired(chosen, other, lambda a, b: _seconds(b) / _seconds(a)))
-        memory = _paired(chosen, "trl_default", lambda a, b: a["peak_bytes"] / b["peak_bytes"])
-        _put(ratios["peak_memory_vs_trl"], name, memory)
+        for other, key in (("trl_default", name), ("trl_best", f"{name}_best")):
+            memory = _paired(chosen, other, lambda a, b: a["peak_bytes"] / b["peak_bytes"])
+            _put(ratios["peak_memory_vs_trl"], key, memory)
         shares = [
             sum(run["operations"]) / run["rate"] / sum(run["seconds"])
             for run in chosen
@@ -113,7 +114,7 @@ def _contestants(runs: Sequence[Run]) -> dict[str, Any]:
             if other["contestant"] == "trl_default" and other["round"] == run["round"]
         ]
         _put(row, "vs_trl_default", spread(against))
-        if reference is not None and not chosen[0]["options"].get("by_length"):
+        if reference is not None:
             pairs = zip(chosen[0]["losses"], reference["losses"], strict=True)
             row["same_losses"] = all(abs(a - b) <= SAME_LOSS * abs(b) for a, b in pairs)
         found[name] = row

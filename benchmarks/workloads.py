@@ -63,14 +63,24 @@ WORKLOADS = (
 )
 
 
-def examples_of(workload: Workload, encoder: ChatEncoder) -> list[Example]:
-    """Make the examples in the order of the steps, each step's triples first."""
+def examples_of(
+    workload: Workload, encoder: ChatEncoder | None, vocabulary: int | None = None
+) -> list[Example]:
+    """Make the examples in the order of the steps, each step's triples first.
+
+    Args:
+        workload: mix, lengths, steps.
+        encoder: writes the short examples as token ids.
+        vocabulary: of the long examples, which are made up; None takes the encoder's.
+    """
     generator = random.Random(f"{SEED}/{workload.name}")
     triples_wanted = workload.triples * workload.steps
     helpful_wanted = workload.helpful * workload.steps
     triples: Sequence[EncodedTriple]
     helpful: Sequence[EncodedHelpful]
     if workload.lengths == "short":
+        if encoder is None:
+            raise ValueError(f"{workload.name}: the sample set needs an encoder")
         triples = [
             encoder.triple(sample.triple)
             for sample in generator.sample(sample_triples("train"), triples_wanted)
@@ -80,7 +90,10 @@ def examples_of(workload: Workload, encoder: ChatEncoder) -> list[Example]:
             for sample in generator.sample(sample_helpful("train"), helpful_wanted)
         ]
     else:
-        vocabulary = len(encoder.tokenizer)
+        if vocabulary is None:
+            if encoder is None:
+                raise ValueError(f"{workload.name}: an encoder is needed, or a vocabulary")
+            vocabulary = len(encoder.tokenizer)
         triples = [_long_triple(generator, vocabulary) for _ in range(triples_wanted)]
         helpful = [_long_helpful(generator, vocabulary) for _ in range(helpful_wanted)]
     ordered: list[Example] = []

@@ -136,12 +136,14 @@ def attention_balance(config: Any) -> float:
 
     Counted for a layer with a dense mask, forwards and backwards: 12 x hidden operations for each
     pair of tokens, 4 x weights for each token, with 4 hidden^2 + 3 hidden x intermediate weights;
-    attention is taken to run at a third of the products' rate (measured on the CPU: docs/
-    benchmarks.md). flex_attention skips what the mask hides, so its rows may be long.
+    attention is taken to run at a third of the products' rate, as SDPA did on a CPU. An estimate:
+    narrow key heads, other head sizes and trained weights are left out. flex_attention skips what
+    the mask hides, so its rows may be long.
     """
     if config._attn_implementation == FLEX:
         return math.inf
-    intermediate = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    intermediate = getattr(config, "moe_intermediate_size", None) or config.intermediate_size
+    intermediate *= getattr(config, "num_experts_per_tok", None) or 1
     return float(4 * config.hidden_size + 3 * intermediate) / 9
 
 

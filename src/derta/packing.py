@@ -19,16 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 
-from derta.rows import TargetKind, TrainingRow
+from derta.rows import TrainingRow
 
 __all__ = ["Cost", "pack", "share_prefixes", "shared_length"]
 
 Cost = Callable[[int, int], float]
 """What a layout of (rows, tokens of the longest) costs; padding is paid for."""
 
-_LENGTHS_TRIED = 8
+_LENGTHS_TRIED = 5
 
 
 @dataclass(slots=True)
@@ -110,30 +109,30 @@ class _Forest:
             expires_at += [0] * length
             stack.append((run, True))
             stack += [(child, False) for child in reversed(run.children.values())]
-        targets = sorted(
-            (target for row in self.rows for target in self._targets(row)), key=itemgetter(0)
-        )
-        positions, ids, kinds = zip(*targets, strict=True) if targets else ((), (), ())
+        positions: list[int] = []
+        for row in self.rows:
+            places = self._places(row)
+            positions += [places[position] for position in row.target_positions]
+        ids = [target for row in self.rows for target in row.target_ids]
+        kinds = [kind for row in self.rows for kind in row.target_kinds]
+        # Sorted by numbers, not as tuples: a step has tens of thousands of targets, and Python's
+        # garbage collector would walk over each tuple again and again.
+        order = sorted(range(len(positions)), key=positions.__getitem__)
         return TrainingRow(
             token_ids=tuple(token_ids),
             position_ids=tuple(position_ids),
             expires_at=tuple(expires_at),
-            target_positions=positions,
-            target_ids=ids,
-            target_kinds=kinds,
+            target_positions=tuple([positions[i] for i in order]),
+            target_ids=tuple([ids[i] for i in order]),
+            target_kinds=tuple([kinds[i] for i in order]),
         )
 
-    def _targets(self, row: TrainingRow) -> Iterator[tuple[int, int, TargetKind]]:
-        """Yield a row's targets, their positions being indices of the layout."""
-        places: list[int] = []  # of the row's tokens
+    def _places(self, row: TrainingRow) -> list[int]:
+        """List the indices of a row's tokens in the layout."""
+        places: list[int] = []
         for run, length in self._path(row):
             places += range(run.start, run.start + length)
-        return zip(
-            (places[position] for position in row.target_positions),
-            row.target_ids,
-            row.target_kinds,
-            strict=True,
-        )
+        return places
 
 
 def _equal(first: tuple[int, ...], second: tuple[int, ...]) -> int:
@@ -191,11 +190,12 @@ def pack(
         ratio = max_tokens / max(shortest, 1)
         steps = range(_LENGTHS_TRIED if ratio > 1 else 0)
         lengths += [round(shortest * ratio ** (step / _LENGTHS_TRIED)) for step in steps]
-    layouts = [_first_fit(order, length) for length in lengths]
+    layouts = [_first_fit(order, length) for length in dict.fromkeys(lengths)]
+    chosen = layouts[0]
     if cost is not None and groups:
-        price = cost
-        layouts.sort(key=lambda bins: price(len(bins), max(each.size for each in bins)))
-    return [forest.lay_out() for forest in layouts[0]]
+        prices = [cost(len(bins), max(each.size for each in bins)) for bins in layouts]
+        chosen = layouts[prices.index(min(prices))]
+    return [forest.lay_out() for forest in chosen]
 
 
 def _first_fit(groups: Iterable[Sequence[TrainingRow]], length: int) -> list[_Forest]:

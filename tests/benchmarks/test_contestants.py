@@ -36,6 +36,7 @@ CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "stock, oneDNN, memory": ("stock", {"onednn": True, "memory": True}),
     "trl": ("trl", {}),
     "trl, accumulated": ("trl", {"accumulate": 5}),
+    "trl, accumulated, by length": ("trl", {"accumulate": 5, "by_length": True}),
     "plain": ("derta", {"rows": "plain", "adapters": False}),
     "trees": ("derta", {"rows": "trees", "blocks": False}),
     "packed": ("derta", {"rows": "packed", "blocks": False, "pack_tokens": 64, "chosen": False}),

@@ -29,11 +29,13 @@ RESULTS: dict[str, Any] = {
         },
     },
     "evaluation.json": {
-        "prompts": 7,
-        "new_tokens": 64,
-        "times_as_fast": SPREAD,
-        "outputs_that_differ": 2,
-        "differ_by_more_than_rounding": 0,
+        "untouched": {
+            "prompts": 7,
+            "new_tokens": 64,
+            "times_as_fast": SPREAD,
+            "outputs_that_differ": 2,
+            "differ_by_more_than_rounding": 0,
+        }
     },
     "data.json": {
         "rows": 60000,
@@ -41,6 +43,22 @@ RESULTS: dict[str, Any] = {
         **{
             stage: {"seconds": 12.3 + number, "peak_bytes": 1.25e9, "mean_tokens": 200.4}
             for number, stage in enumerate(STAGES)
+        },
+    },
+    "profile.json": {
+        "workload": "safety, short",
+        "seconds_a_step": 4.0,
+        "seconds_a_step_profiled": 5.5,
+        "shares": {"products: linear layers": 0.6, "copies": 0.4},
+    },
+    "paper.json": {
+        "tokens_an_epoch": {"derta": 1.5e6, "plain": 3e6},
+        "models": {
+            "8B": {
+                "operations": {"derta": 1e18, "plain": 2.5e18},
+                "hours": {"0.4": {"derta": 1.2, "plain": 3.1}},
+                "gigabytes_a_gpu": 16.2,
+            }
         },
     },
     "scaling.json": {
@@ -73,6 +91,11 @@ def test_the_page_holds_what_was_measured_and_says_what_was_not(tmp_path: Path) 
         "60,000 rows of 200 tokens in the mean, 2 cores:",
         "| encode | 12.3 | 1.25 |",
         "| model | 30M | 1.50 | 300 | 200 | 61% |",
+        "safety, short: 4.00 s a step, 5.50 s under the profiler.",
+        "| products: linear layers | 60.0% |",
+        "Million tokens an epoch: derta 1.5, plain 3.0.",
+        "| | rows | operations | hours at 40% | GB a GPU |",
+        "| 8B | plain | 2.50e+18 | 3.1 | 16 |",
     ):
         assert expected in filled
     assert publish.filled(filled, tmp_path) == filled

@@ -126,12 +126,38 @@ def test_a_batch_of_rows_has_the_numbers_of_the_dense_mask(
         assert (gradients[name] - gradient).norm() <= 1e-6 * gradient.norm(), name
 
 
+def test_probabilities_that_are_computed_again_give_the_same_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_model("llama")
+    install_supervised_forward(model)
+    batch = batch_of([_with_targets()], tree=True)
+    made: list[None] = []
+    stock = blocks._probabilities
+
+    def counted(*arguments: Tensor) -> Tensor:
+        made.append(None)
+        return stock(*arguments)
+
+    monkeypatch.setattr(blocks, "_probabilities", counted)
+    (kept,), gradients = losses_and_gradients(model, [batch], 1.0)
+    once = len(made)
+    monkeypatch.setattr(blocks, "_KEPT_KEYS", 0)
+    (again,), same_gradients = losses_and_gradients(model, [batch], 1.0)
+    assert len(made) == 3 * once, "forwards twice, backwards once"
+    assert torch.equal(kept, again)
+    assert gradients.keys() == same_gradients.keys()
+    assert all(torch.equal(gradients[name], same_gradients[name]) for name in gradients)
+
+
 @pytest.mark.parametrize(
     ("family", "changes", "reason"),
     [
         ("llama", {}, None),
         ("qwen3", {}, None),
         ("llama", {"attention": "eager"}, "not SDPA"),
+        ("llama", {"attention_dropout": 0.1}, "dropout"),
+        ("llama", {"dtype": torch.bfloat16}, "float32"),
         ("mistral-window", {}, "sliding window"),
         ("gemma3", {}, "sliding window"),
     ],

@@ -150,6 +150,9 @@ def test_the_length_of_packed_rows_changes_nothing(tmp_path: Path) -> None:
     [
         ("llama", {}, {}, None, None),
         ("llama", {}, {"activation_checkpointing": True}, 60, 12),
+        ("llama", {}, {"bf16": True}, 60, 12),
+        ("llama", {"dtype": torch.bfloat16}, {}, 60, 12),
+        ("llama", {"attention_dropout": 0.1}, {}, 60, 12),
         ("llama", {"attention": "eager"}, {}, 60, 12),
         ("llama", {"attention": "flex_attention"}, {}, 60, math.inf),
         ("mistral-window", {}, {}, 60, 12),
@@ -169,6 +172,31 @@ def test_the_length_of_packed_rows_is_chosen_by_what_attention_costs(
     assert trainer.data_collator.balance == (
         pytest.approx(attention_balance(model.config)) if balance == 12 else balance
     )
+
+
+# --- Liger's kernels ---------------------------------------------------------------------------
+
+
+def test_ligers_kernels_are_taken_without_its_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, bool]] = []
+    monkeypatch.setattr(derta.train.trainer, "is_liger_kernel_available", lambda: True)
+    monkeypatch.setattr("transformers.trainer.apply_liger_kernel", lambda _, it: given.append(it))
+    _trained(
+        tmp_path,
+        use_liger_kernel=True,
+        liger_kernel_config={"rope": False, "fused_linear_cross_entropy": True},
+    )
+    assert given == [{"rope": False, "cross_entropy": False, "fused_linear_cross_entropy": False}]
+
+
+def test_ligers_kernels_that_are_not_installed_are_an_error_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(derta.train.trainer, "is_liger_kernel_available", lambda: False)
+    with pytest.raises(ModelError, match="pip install liger-kernel"):
+        make_trainer(tmp_path, tiny_model("llama"), training_examples(), use_liger_kernel=True)
 
 
 # --- what can't be expressed trains plain and says so -----------------------------------------

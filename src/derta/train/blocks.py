@@ -10,8 +10,9 @@ so each block is attention to few keys, by the same rule. The cuts are chosen by
 over the places where a branch begins, and along long branches. A block's attention is computed by
 plain matrix products, in which the query heads that share a key head are one matrix; SDPA's kernel
 for CPUs multiplies head by head and again for the backward pass. The probabilities are kept for it
-instead, 4 bytes for each head and pair of a block. The numbers are those of SDPA with the dense
-mask up to rounding; tests hold the two together.
+instead, 4 bytes for each head and pair of a block, where queries see few keys; otherwise they are
+computed again. The numbers are those of SDPA with the dense mask up to rounding; tests hold the two
+together.
 
 Covered: SDPA on the CPU in float32 and float64, full attention, no dropout; a batch of rows becomes
 one row first. For everything else `reason_blocks_are_unused` says why, and SDPA gets a dense mask.
@@ -50,6 +51,11 @@ _CHAIN_STEP = 128
 """A branch may be cut every so many tokens: what lies above its diagonal is not computed then."""
 _SHORTEST = 8
 """Places closer than this, such as single tokens of padding, are not told apart."""
+
+
+_KEPT_KEYS = 512
+"""Keys of a query in the mean up to which probabilities are kept for the backward pass: the memory
+that they take grows with a branch's square."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +158,7 @@ def reason_blocks_are_unused(model: Any) -> str | None:
         return "a GPU has better kernels for it"
     if model.dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
         return "it is made for float32"
-    if model.training and getattr(config, "attention_dropout", 0.0):
+    if getattr(config, "attention_dropout", 0.0):
         return "the attention has dropout"
     window = getattr(config, "sliding_window", None)
     if window is not None or SLIDING in (getattr(config, "layer_types", None) or ()):
@@ -189,16 +195,16 @@ class _BlockAttention(torch.autograd.Function):
         keys, values = key[0].contiguous(), value[0].contiguous()
         queries = _by_key_head(query[0].transpose(0, 1) * scaling, groups)
         outputs = query.new_empty(tokens, groups, shared, size)
+        keep = sum(block.hidden.numel() for block in blocks) <= _KEPT_KEYS * tokens
         kept = []
         for block in blocks:
             hidden = block.hidden.repeat_interleave(shared, 0)  # (Q * R, K)
             of_block = zip(queries, block.of(keys), block.of(values), strict=True)
             for group, (q, k, v) in enumerate(of_block):
-                scores = q[block.start : block.stop].flatten(0, 1) @ k.t()  # (Q * R, K)
-                probabilities = scores.masked_fill_(hidden, -torch.inf).softmax(-1)
-                found = probabilities @ v
-                outputs[block.start : block.stop, group] = found.view(-1, shared, size)
-                kept.append(probabilities)
+                p = _probabilities(q[block.start : block.stop].flatten(0, 1), k, hidden)
+                outputs[block.start : block.stop, group] = (p @ v).view(-1, shared, size)
+                if keep:
+                    kept.append(p)
         ctx.save_for_backward(queries, keys, values, *kept)
         ctx.blocks, ctx.scaling = blocks, scaling
         return outputs.view(1, tokens, heads, size)
@@ -214,12 +220,14 @@ class _BlockAttention(torch.autograd.Function):
         probabilities = iter(kept)
         for block in ctx.blocks:
             part = slice(block.start, block.stop)
+            hidden = None if kept else block.hidden.repeat_interleave(shared, 0)
             of_block = zip(queries, arriving, block.of(keys), block.of(values), strict=True)
-            for group, (q, gradient, k, v) in enumerate(of_block):
-                p, g = next(probabilities), gradient[part].flatten(0, 1)
+            for group, (every, gradient, k, v) in enumerate(of_block):
+                q, g = every[part].flatten(0, 1), gradient[part].flatten(0, 1)  # (Q * R, D)
+                p = next(probabilities) if hidden is None else _probabilities(q, k, hidden)
                 to_scores = torch.ops.aten._softmax_backward_data(g @ v.t(), p, -1, p.dtype)
                 to_queries[part, group] = (to_scores @ k).view(-1, shared, size)
-                to_k, to_v = to_scores.t() @ q[part].flatten(0, 1), p.t() @ g  # (K, D)
+                to_k, to_v = to_scores.t() @ q, p.t() @ g  # (K, D)
                 done = 0
                 for a, b in block.spans:
                     to_keys[group, a:b] += to_k[done : done + b - a]
@@ -227,6 +235,11 @@ class _BlockAttention(torch.autograd.Function):
                     done += b - a
         to_queries = to_queries.mul_(ctx.scaling).view(1, tokens, -1, size).transpose(1, 2)
         return to_queries, to_keys[None], to_values[None], None, None
+
+
+def _probabilities(queries: Tensor, keys: Tensor, hidden: Tensor) -> Tensor:
+    """Compute (Q * R, K) from scaled queries (Q * R, D) and keys (K, D)."""
+    return (queries @ keys.t()).masked_fill_(hidden, -torch.inf).softmax(-1)
 
 
 def _by_key_head(tokens: Tensor, groups: int) -> Tensor:

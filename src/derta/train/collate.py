@@ -5,7 +5,6 @@ Shapes:  B rows, T tokens, S supervised targets.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -40,7 +39,8 @@ class RowCollator:
         return replace(self, packed=False)
 
     def _cost(self, rows: int, width: int) -> float:
-        return rows * width * (1 + width / (self.balance or math.inf))
+        assert self.balance is not None
+        return rows * width * (1 + width / self.balance)
 
     def __call__(self, groups: Sequence[Sequence[TrainingRow]]) -> dict[str, Tensor]:
         """Collate groups of rows (a group: the rows of one example).

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainingArguments
+from transformers.utils.import_utils import is_liger_kernel_available
 
 from derta.attention import attention_balance, reason_trees_are_unsupported
 from derta.data.epoch import EpochSampler, TrainingExamples
@@ -38,7 +39,9 @@ class DertaTrainer(Trainer):
     """Trains a causal language model, or a PEFT model around one, on `TrainingExamples`.
 
     `per_device_train_batch_size` counts examples: a triple or a helpful example is one, whatever
-    number of rows it becomes and however they are packed.
+    number of rows it becomes and however they are packed. The collator's `max_tokens` is the most
+    that a packed row gets; the length is chosen below it, and where attention is computed in blocks
+    a micro-batch is one row.
     """
 
     def __init__(
@@ -53,7 +56,8 @@ class DertaTrainer(Trainer):
 
         Raises:
             ModelError: the model is not a causal language model with a known output head, or
-                several GPUs are visible to one process.
+                several GPUs are visible to one process, or Liger's kernels are asked for and aren't
+                installed.
         """
         install_supervised_forward(model)
         if args.n_gpu > 1:
@@ -68,6 +72,8 @@ class DertaTrainer(Trainer):
                 collator = collator.plain()
             else:
                 collator = _fitted(collator, model, args)
+        if args.use_liger_kernel:
+            args.liger_kernel_config = _liger_settings(args.liger_kernel_config)
         args.remove_unused_columns = False
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, data_collator=collator, **kwargs
@@ -157,16 +163,21 @@ class DertaTrainer(Trainer):
     # --- the proof -------------------------------------------------------------------------
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
-        """Prove packed against plain on a few examples, then train."""
+        """Prove packed against plain on a few examples, then train.
+
+        Proved in the precision of the training, but without what the Trainer turns on later:
+        activation checkpointing, which also means a dense mask on a CPU, and Liger's kernels.
+        """
         collator: RowCollator = self.data_collator  # type: ignore[assignment]
         if collator.packed and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
             count = min(_SELF_CHECK_EXAMPLES, len(self.examples))
             # Spread over the data, so that triples and helpful examples are both in it.
             chosen = [i * len(self.examples) // count for i in range(count)]
             groups = [self.examples.rows(0, index) for index in chosen]
-            difference, tolerance = packing_difference(
-                cast(nn.Module, self.model), collator, groups, self.examples.settings.refusal_id
-            )
+            with self.compute_loss_context_manager():
+                difference, tolerance = packing_difference(
+                    cast(nn.Module, self.model), collator, groups, self.examples.settings.refusal_id
+                )
             if not difference <= tolerance:  # so that nan is a difference, too
                 _LOGGER.warning(
                     "Training on plain rows: a packed batch differs from a plain one by %.2e "
@@ -178,10 +189,30 @@ class DertaTrainer(Trainer):
         return super().train(*args, **kwargs)
 
 
+def _liger_settings(wanted: dict[str, bool] | None) -> dict[str, bool]:
+    """Take Liger's kernels for norms, rotations and activations, but not those for the loss.
+
+    Its fused loss replaces the model's forward, and with it the supervised positions, the weights
+    and margins of targets, and the logged probability of the refusal token.
+    """
+    if not is_liger_kernel_available():
+        raise ModelError(
+            "use_liger_kernel needs the package liger-kernel; install it (pip install "
+            "liger-kernel), or take use_liger_kernel out of the recipe"
+        )
+    return {**(wanted or {}), "cross_entropy": False, "fused_linear_cross_entropy": False}
+
+
 def _fitted(collator: RowCollator, model: nn.Module, args: TrainingArguments) -> RowCollator:
     """Let the collator choose the length of packed rows by what attention costs this model."""
     causal_model: Any = inner_model(model)
-    if reason_blocks_are_unused(causal_model) is None and not args.gradient_checkpointing:
+    # What the Trainer does later: move the model, turn on checkpointing and mixed precision.
+    stays_as_it_is = (
+        args.device.type == "cpu"
+        and not args.activation_checkpointing
+        and args.mixed_precision == "no"
+    )
+    if stays_as_it_is and reason_blocks_are_unused(causal_model) is None:
         return replace(collator, max_tokens=None)  # examples beside each other cost nothing
     return replace(collator, balance=attention_balance(causal_model.config.get_text_config()))
 
