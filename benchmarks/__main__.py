@@ -211,7 +211,7 @@ def _machine(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from derta.quickstart import machine
 
-    names = ("torch", "transformers", "peft", "accelerate", "trl")
+    names = ("peft", "accelerate", "trl")  # the others are among what `machine` gives
     return {
         **machine(),
         "threads": arguments.threads,

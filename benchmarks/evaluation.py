@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LATEST = ROOT / "benchmarks" / "results" / "evaluation.json"
 PLAIN_BATCH = 16
 CLOSE = 1e-4
-"""Difference of the two best logits below which rounding may decide between them."""
+"""Difference of two logits below which rounding may decide between their tokens."""
 
 
 def suite(encoder: ChatEncoder, samples: RefusalSamples) -> list[tuple[int, ...]]:
@@ -134,7 +134,7 @@ def compare(
         "times_as_fast": spread(ratios),
         "outputs_that_differ": len(differences),
         "differ_by_more_than_rounding": sum(d is not None and d >= CLOSE for d in differences),
-        "largest_difference_of_best_logits": max((d or 0.0 for d in differences), default=0.0),
+        "largest_difference_of_logits": max((d or 0.0 for d in differences), default=0.0),
     }
 
 

@@ -21,6 +21,8 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.gpu import SHAPES
+from benchmarks.scaling import Size
 from benchmarks.workloads import Workload, examples_of, rows_of
 from derta.files import write_atomically
 from derta.packing import pack, share_prefixes
@@ -38,17 +40,15 @@ GPU_RATE = 989e12
 """Operations a second in bfloat16 without sparsity: NVIDIA's data sheet of the H100 SXM."""
 SHARES = (0.3, 0.4, 0.5)
 REFUSAL_ID = 1
+VOCABULARY = 128_256
+"""Llama 3's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
     """A shape with an output matrix of its own, and how it is trained."""
 
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    key_value_heads: int
+    size: Size
     vocabulary: int
     rank: int | None
     """Of LoRA on all linear layers; None trains all parameters."""
@@ -56,24 +56,36 @@ class Model:
     @property
     def linear_layers(self) -> list[tuple[int, int]]:
         """List (inputs, outputs) of a layer's matrices: q, k, v, o, gate, up, down."""
-        narrow = self.hidden // self.heads * self.key_value_heads
-        attention = [(self.hidden, self.hidden)] * 2 + [(self.hidden, narrow)] * 2
-        return [
-            *attention,
-            *[(self.hidden, self.intermediate)] * 2,
-            (self.intermediate, self.hidden),
-        ]
+        hidden, intermediate = self.size.hidden, self.size.intermediate
+        narrow = hidden // self.size.heads * self.size.key_value_heads
+        attention = [(hidden, hidden)] * 2 + [(hidden, narrow)] * 2
+        return [*attention, *[(hidden, intermediate)] * 2, (intermediate, hidden)]
 
     @property
     def parameters(self) -> int:
         """Count the weights, embedding and output matrix included."""
         weights = sum(a * b for a, b in self.linear_layers)
-        return self.layers * weights + 2 * self.vocabulary * self.hidden
+        return self.size.layers * weights + 2 * self.vocabulary * self.size.hidden
+
+    @property
+    def adapter_parameters(self) -> int:
+        """Count LoRA's weights."""
+        return self.size.layers * (self.rank or 0) * sum(a + b for a, b in self.linear_layers)
+
+    @property
+    def bytes(self) -> int:
+        """Count what is held all through training: 2 a frozen weight, 16 a trained one.
+
+        Trained: weight and gradient in 16 bits, weight and the optimizer's two means in 32.
+        """
+        if self.rank is None:
+            return 16 * self.parameters
+        return 2 * self.parameters + 16 * self.adapter_parameters
 
 
 MODELS = {
-    "8B, all parameters": Model(4096, 14336, 32, 32, 8, 128_256, None),
-    "70B, LoRA r 96": Model(8192, 28672, 80, 64, 8, 128_256, 96),
+    "8B, all parameters": Model(SHAPES["8B"][0], VOCABULARY, None),
+    "70B, LoRA r 96": Model(Size(8192, 28672, 80, 64, 8), VOCABULARY, 96),
 }
 
 
@@ -127,14 +139,15 @@ def operations(model: Model, layout: Layout) -> float:
     each = 2 * weights * (4 if model.rank is None else 3)
     if model.rank is not None:
         each += 8 * model.rank * ends
-    per_layer = each * layout.tokens + 16 * model.hidden * layout.contexts
-    head = 2 * (3 if model.rank is None else 2) * model.vocabulary * model.hidden
-    return model.layers * per_layer + head * layout.targets
+    hidden = model.size.hidden
+    per_layer = each * layout.tokens + 16 * hidden * layout.contexts
+    head = 2 * (3 if model.rank is None else 2) * model.vocabulary * hidden
+    return model.size.layers * per_layer + head * layout.targets
 
 
 def computed() -> dict[str, Any]:
     """Compute all that the page shows."""
-    layouts = epoch_layouts(examples_of(SAMPLE, None, vocabulary=128_256))
+    layouts = epoch_layouts(examples_of(SAMPLE, None, vocabulary=VOCABULARY))
     report: dict[str, Any] = {
         "tokens_an_epoch": {name: layout.tokens for name, layout in layouts.items()},
         "models": {},
@@ -142,14 +155,13 @@ def computed() -> dict[str, Any]:
     for name, model in MODELS.items():
         found = {layout: EPOCHS * operations(model, each) for layout, each in layouts.items()}
         hours = {layout: each / (GPUS * GPU_RATE) / 3600 for layout, each in found.items()}
-        bytes_each = 16 if model.rank is None else 2
         report["models"][name] = {
             "operations": found,
             "hours": {
                 str(share): {layout: each / share for layout, each in hours.items()}
                 for share in SHARES
             },
-            "gigabytes_a_gpu": model.parameters * bytes_each / GPUS / 1e9,
+            "gigabytes_a_gpu": model.bytes / GPUS / 1e9,
         }
     return report
 

@@ -91,8 +91,8 @@ def evaluation_text(report: dict[str, Any]) -> str:
             f"- {name}, {found['prompts']} prompts, up to {found['new_tokens']} new tokens: "
             f"{spread_text(found['times_as_fast'])} times as fast. "
             f"{found['outputs_that_differ']} outputs differ, "
-            f"{found['differ_by_more_than_rounding']} of them where the two best logits are 1e-4 "
-            "or more apart."
+            f"{found['differ_by_more_than_rounding']} of them where the logits of the two "
+            "tokens are 1e-4 or more apart."
         )
     return "\n".join(lines)
 
