@@ -1,4 +1,4 @@
-"""`python -m benchmarks.publish`: fill docs/benchmarks.md from benchmarks/results/*.json.
+"""`python -m benchmarks.publish`: fill the docs from benchmarks/results/*.json.
 
 Every figure there stands between two markers, and this writes all of it.
 """
@@ -22,11 +22,11 @@ __all__ = [
     "profile_table",
     "ratio_table",
     "scaling_table",
+    "speed_text",
 ]
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGE = ROOT / "docs" / "benchmarks.md"
 NOT_RUN = "*Not run yet.*"
 
 
@@ -43,6 +43,19 @@ def ratio_table(report: dict[str, Any]) -> str:
         for name, value in entries.items():
             lines.append(f"| {group.replace('_', ' ')} | {name} | {spread_text(value)} |")
     return "\n".join(lines)
+
+
+def speed_text(report: dict[str, Any]) -> str:
+    """Write the README's sentence about speed: safety rows, beside TRL."""
+    ratios = report["ratios"]
+    faster = ratios["triples_per_second_vs_trl"]
+    memory = ratios["peak_memory_vs_trl"]["safety"]["median"]
+    default, best = (f"{faster[name]['median']:.1f}" for name in ("safety", "safety_best"))
+    return (
+        f"On two CPU cores derta trains {default} times as many triples a second as TRL's "
+        f"SFTTrainer on the\nsame rows ({best} times with its best settings), in "
+        f"{memory:.0%} of its memory: [docs/benchmarks.md](docs/benchmarks.md)."
+    )
 
 
 def contestants_text(report: dict[str, Any]) -> str:
@@ -141,35 +154,48 @@ def machine_text(report: dict[str, Any]) -> str:
     return ", ".join([*facts, versions])
 
 
-PARTS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
-    "machine": ("latest.json", machine_text),
-    "ratios": ("latest.json", ratio_table),
-    "contestants": ("latest.json", contestants_text),
-    "evaluation": ("evaluation.json", evaluation_text),
-    "data": ("data.json", data_table),
-    "scaling": ("scaling.json", scaling_table),
-    "paper": ("paper.json", paper_table),
-    "profile": ("profile.json", profile_table),
+Parts = dict[str, tuple[str, Callable[[dict[str, Any]], str]]]
+PAGES: dict[str, Parts] = {
+    "docs/benchmarks.md": {
+        "machine": ("latest.json", machine_text),
+        "ratios": ("latest.json", ratio_table),
+        "contestants": ("latest.json", contestants_text),
+        "evaluation": ("evaluation.json", evaluation_text),
+        "data": ("data.json", data_table),
+        "scaling": ("scaling.json", scaling_table),
+        "paper": ("paper.json", paper_table),
+        "profile": ("profile.json", profile_table),
+    },
+    "README.md": {"speed": ("latest.json", speed_text)},
 }
+"""Page -> marker -> the file of results, and what writes it."""
 
 
-def filled(page: str, results: Path) -> str:
-    """Return the page with every part that was measured."""
-    for name, (file, write) in PARTS.items():
+def filled(name: str, page: str, results: Path) -> str:
+    """Return a page with every part that was measured.
+
+    Args:
+        name: a key of `PAGES`.
+        page: its text.
+        results: the folder of the results.
+    """
+    for part, (file, write) in PAGES[name].items():
         path = results / file
         text = write(json.loads(path.read_text("utf-8"))) if path.exists() else NOT_RUN
-        pattern = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        pattern = rf"(<!-- {part} -->\n).*?(<!-- /{part} -->)"
         page, count = re.subn(
             pattern, lambda m, text=text: f"{m[1]}{text}\n{m[2]}", page, flags=re.DOTALL
         )
         if count != 1:
-            raise SystemExit(f"docs/benchmarks.md: {count} markers named {name!r}")
+            raise SystemExit(f"{name}: {count} markers named {part!r}")
     return page
 
 
 def main() -> int:
-    """Fill the page."""
-    PAGE.write_text(filled(PAGE.read_text("utf-8"), RESULTS), "utf-8")
+    """Fill the pages."""
+    for name in PAGES:
+        path = ROOT / name
+        path.write_text(filled(name, path.read_text("utf-8"), RESULTS), "utf-8")
     return 0
 
 
