@@ -34,7 +34,7 @@ EVERYTHING = {"onednn": True, "memory": True}
 BASE = {"rows": "plain", "blocks": False, "adapters": False}
 
 ASKED_FOR = "20:1, long"
-"""Run only when it is named: a step's 21 long examples at once take some 30 GB."""
+"""Run only when it is named: a step's 21 long examples at once were estimated at 30 GB."""
 
 COMPETITION: dict[str, tuple[str, dict[str, Any]]] = {
     "authors": ("authors", {}),

@@ -40,8 +40,7 @@ GPU_RATE = 989e12
 """Operations a second in bfloat16 without sparsity: NVIDIA's data sheet of the H100 SXM."""
 SHARES = (0.3, 0.4, 0.5)
 REFUSAL_ID = 1
-VOCABULARY = 128_256
-"""Llama 3's."""
+LLAMA3_8B, VOCABULARY = SHAPES["8B"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ class Model:
 
 
 MODELS = {
-    "8B, all parameters": Model(SHAPES["8B"][0], VOCABULARY, None),
+    "8B, all parameters": Model(LLAMA3_8B, VOCABULARY, None),
     "70B, LoRA r 96": Model(Size(8192, 28672, 80, 64, 8), VOCABULARY, 96),
 }
 

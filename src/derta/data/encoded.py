@@ -195,7 +195,7 @@ class _StoredExamples(Examples):
 
 def _on_disk(rows: _Rows, start: int, progress: Progress | None) -> EncodedFile:
     import numpy as np
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset  # type: ignore[import-untyped]  # ships no types
 
     sha256, spans = _spans(Path(rows.path), start)
     folder = cache_folder() / "encoded"
@@ -230,7 +230,7 @@ def _on_disk(rows: _Rows, start: int, progress: Progress | None) -> EncodedFile:
 
 def _store(stored: Path, rows: _Rows, spans: Sequence[_Span], progress: Progress | None) -> None:
     """Encode the spans into a file; one process of a machine does it, the others wait."""
-    import pyarrow  # type: ignore[import-untyped]
+    import pyarrow  # type: ignore[import-untyped]  # ships no types
     from filelock import FileLock
 
     total = sum(span.length for span in spans)

@@ -97,7 +97,7 @@ class DertaTrainer(Trainer):
         )
         return EpochSampler(len(self.examples), step_size, self.args.seed)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:  # noqa: ARG002
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Any]:  # noqa: ARG002  # the Trainer's
         self._sampler = self.sampler()
         return self._sampler  # type: ignore[return-value]  # a sampler by its methods
 
