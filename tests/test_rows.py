@@ -19,6 +19,7 @@ from derta.rows import (
     build_helpful_row,
     build_rows,
     draw_harmful_prefix_length,
+    draw_harmful_prefix_words,
     draw_kept_positions,
 )
 
@@ -194,6 +195,27 @@ def test_k_is_uniform_over_all_lengths_and_the_share_without_prefix_is_kept() ->
         draw_harmful_prefix_length(9, generator, share_without_prefix=1.0) == 0 for _ in range(99)
     )
     assert draw_harmful_prefix_length(0, generator) == 0
+
+
+def test_k_in_words_is_uniform_and_leaves_the_last_two_words_out() -> None:
+    generator = random.Random(6)
+    ends = (2, 3, 7, 7, 9, 12)  # the third word has four tokens, the fourth ends inside its last
+    draws = [draw_harmful_prefix_words(ends, generator) for _ in range(4000)]
+    assert set(draws) == {2, 3, 7}
+    for k, share in ((2, 1 / 4), (3, 1 / 4), (7, 2 / 4)):
+        assert draws.count(k) / 4000 == pytest.approx(share, abs=0.03)
+    draws = [
+        draw_harmful_prefix_words(ends, generator, share_without_prefix=0.5) for _ in range(4000)
+    ]
+    assert draws.count(0) / 4000 == pytest.approx(0.5, abs=0.03)
+    assert set(draws) == {0, 2, 3, 7}
+
+
+def test_a_harmful_response_of_three_words_gives_one_and_a_shorter_one_none() -> None:
+    generator = random.Random(7)
+    assert {draw_harmful_prefix_words((2, 5, 6), generator) for _ in range(50)} == {2}
+    for ends in ((0,), (4,), (2, 5)):
+        assert {draw_harmful_prefix_words(ends, generator) for _ in range(50)} == {0}
 
 
 def test_the_share_of_kept_positions_is_respected_and_never_empty() -> None:

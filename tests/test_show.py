@@ -28,6 +28,7 @@ from derta.rows import (
 from derta.show import Role, lay_out, show
 from derta.train.recipe import Recipe, load_recipe
 from derta.train.source import load_training_data, row_settings
+from tests.tiny import tiny_tokenizer
 
 TEMPLATE = (
     "{% for m in messages %}{{ '<' + m['role'] + '> ' + m['content'] + ' <end> ' }}{% endfor %}"
@@ -274,3 +275,73 @@ def test_no_helpful_data_is_an_error(recipe: Recipe, tokenizer: Any) -> None:
 def test_a_refusal_word_of_several_tokens_is_an_error(recipe: Recipe, tokenizer: Any) -> None:
     with pytest.raises(TokenizerError, match="Sorry"):
         printed(recipe.model_copy(update={"refusal_word": "Sorry ,"}), tokenizer)
+
+
+def test_dpo_is_an_error_that_names_another_method(recipe: Recipe, tokenizer: Any) -> None:
+    for helpful in (False, True):
+        with pytest.raises(RecipeError, match="method=vanilla"):
+            printed(recipe.model_copy(update={"method": "dpo"}), tokenizer, helpful=helpful)
+
+
+def _drawn(output: str) -> list[int]:
+    return [int(k) for k in output.split("\nk       ")[1].split(" of ")[0].split(", ")]
+
+
+def test_a_triple_is_shown_with_the_draws_of_its_place_among_the_rows_that_are_chosen(
+    recipe: Recipe, tokenizer: Any
+) -> None:
+    """Which of three triples are among two decides the places of those after them."""
+    encoder = ChatEncoder(tokenizer)
+    left_out = set()
+    for seed in range(4):
+        data = recipe.data.model_copy(update={"triple_rows": 2})
+        chosen = recipe.model_copy(update={"data": data, "seed": seed})
+        settings = row_settings(chosen, find_refusal_id(encoder))
+        trained = TrainingExamples(load_training_data(chosen, encoder).examples, settings)
+        place = 0
+        for index in range(3):
+            output = printed(chosen, tokenizer, index=index)
+            if "leaves the row out" in output:
+                left_out.add(index)
+                continue
+            rows = trained.rows(0, place)
+            question, safe = 4 + 3, len(SAFE.split())
+            assert _drawn(output) == [len(rows[0]) - question - safe]
+            place += 1
+        assert place == 2
+    assert len(left_out) > 1
+
+
+def test_a_triple_that_never_has_a_prefix_is_called_so(recipe: Recipe, tokenizer: Any) -> None:
+    rows = recipe.rows.model_copy(update={"every_without_prefix": 2})
+    recipe = recipe.model_copy(update={"rows": rows})
+    for epoch in range(5):
+        for index in (0, 2):
+            output = printed(recipe, tokenizer, index=index, epoch=epoch)
+            assert _drawn(output) == [0]
+            assert "one triple in 2 has no harmful prefix" in " ".join(output.split())
+        assert "drawn anew" in printed(recipe, tokenizer, index=1, epoch=epoch)
+
+
+_WHOLE = {"short_harmful_share": 0.0, "share_without_prefix": 0.0}
+
+
+def test_k_in_words_and_the_inst_format_are_shown_as_they_are_trained(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    tokenizer = tiny_tokenizer(None)
+    tokenizer.save_pretrained(tmp_path / "base")
+    rows = recipe.rows.model_copy(update={"prefix_unit": "words", **_WHOLE})
+    changed = {"rows": rows, "prompt_format": "inst", "model": str(tmp_path / "base")}
+    recipe = recipe.model_copy(update=changed)
+    words = HARMFUL.split(" ")
+    ends = [
+        len(tokenizer(" ".join(words[:count]))["input_ids"]) for count in range(1, len(words) - 1)
+    ]
+    seen = set()
+    for epoch in range(40):
+        output = printed(recipe, None, epoch=epoch)
+        assert r"[INST] how do I ? [\INST]" in output
+        assert "drawn anew every epoch, in words" in " ".join(output.split())
+        seen |= set(_drawn(output))
+    assert seen == set(ends)

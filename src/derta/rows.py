@@ -8,7 +8,8 @@ Decoupled Refusal Training (DeRTa; Yuan et al., ACL 2025, arXiv 2407.09121, equa
 is only a relabelling, so the whole method is the pure function `build_rows`. It works on token
 ids and knows neither a tokenizer nor a tensor. Covered: vanilla, harmful-prefix, RTO and DeRTa.
 Not covered: DPO, which is a trainer of its own; drawing k and the kept positions once an epoch
-(`draw_harmful_prefix_length`, `draw_kept_positions`) is here, the seeding is in `derta.data.epoch`.
+(`draw_harmful_prefix_length` and its relative in words, `draw_kept_positions`) is here, the seeding
+is in `derta.data.epoch`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "build_helpful_row",
     "build_rows",
     "draw_harmful_prefix_length",
+    "draw_harmful_prefix_words",
     "draw_kept_positions",
     "plain_row",
 ]
@@ -195,6 +197,28 @@ def draw_harmful_prefix_length(
     """Draw k: 0 with probability `share_without_prefix`, else uniform over 0..|h| (tokens)."""
     without_prefix = generator.random() < share_without_prefix
     drawn = generator.randint(0, harmful_length)
+    return 0 if without_prefix else drawn
+
+
+def draw_harmful_prefix_words(
+    word_ends: Sequence[int], generator: random.Random, *, share_without_prefix: float = 0.0
+) -> int:
+    """Draw k in words, as the authors' released code does, and return it in tokens.
+
+    Args:
+        word_ends: for each word of h, how many tokens hold it and all before it
+            (`derta.data.words.WordBoundaries`).
+        generator: what is drawn from; the number of words decides how much.
+        share_without_prefix: the probability of k = 0.
+
+    Returns:
+        The number of tokens of the first 1..|h| - 2 words, each count as likely; 0 for an h of
+        fewer than 3 words.
+    """
+    without_prefix = generator.random() < share_without_prefix
+    if len(word_ends) < 3:
+        return 0
+    drawn = word_ends[generator.randint(1, len(word_ends) - 2) - 1]
     return 0 if without_prefix else drawn
 
 

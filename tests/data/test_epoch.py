@@ -15,7 +15,9 @@ import sys
 import pytest
 
 from derta.data.epoch import EpochSampler, RowSettings, TrainingExamples
+from derta.data.words import WordBoundaries
 from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, TrainingRow
+from tests.tiny import tiny_tokenizer
 
 TRIPLES = [
     EncodedTriple((1, 20 + i), (7, 30, 2), tuple(range(100, 125 + i % 5))) for i in range(60)
@@ -248,3 +250,95 @@ def test_triples_and_helpful_examples_have_shares_of_their_own() -> None:
 def test_no_short_share_leaves_every_example_whole() -> None:
     examples = _examples(short_length=1)
     assert all(examples.example(0, i) is each for i, each in enumerate(examples.examples))
+
+
+# --- k as the released code draws it -------------------------------------------------------------
+
+_AS_BEFORE = {
+    Method.VANILLA: "64c53f2ded03dd9a7eca6f60058e8d499e3569fbd86074d511311031980de0d2",
+    Method.HARMFUL_PREFIX: "33ac172d1924398fc3d96f38458b899c7c84acc3217a798539f8a637e5bf3f36",
+    Method.RTO: "333e327a51304d78c830def5d314b36748cbed1a1efb42a96572275371a1ec09",
+    Method.DERTA: "d418bcf99d368f1583e7891da0c00452ef7af51dec0e1fde785181291265d73f",
+}
+_ALL_SETTINGS_AS_BEFORE = {
+    Method.VANILLA: "04a2234b6240b9e7fdb9a92d179183542724a97802998b537f38c55cc09fb166",
+    Method.HARMFUL_PREFIX: "ecd610b0d3427bfb9e8add98678ec175a19cd15fd7b1554ee6e733b77a2189eb",
+    Method.RTO: "f433069701a3bd80b579d3a71d6c48c616a53272e33e8ebdfa76523e42ab18f8",
+    Method.DERTA: "4bc61140f1541a143d850fdea30f271bc3e0b1c2b8d3e68ea70b26c23be3a8e8",
+}
+"""Of three epochs' rows, taken before k could be drawn in words: trained models depend on them."""
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_the_rows_of_a_seed_stay_what_they_have_been(method: Method) -> None:
+    several = {"kept_share": 0.4, "share_without_prefix": 0.3, "prefixes_per_triple": 2}
+    several |= {"short_harmful_share": 0.3, "short_helpful_share": 0.5, "short_length": 4}
+    for settings, expected in (({}, _AS_BEFORE), (several, _ALL_SETTINGS_AS_BEFORE)):
+        examples = _examples(method=method, **settings)
+        rows = [
+            (
+                *(row.token_ids, row.position_ids, row.expires_at),
+                *(row.target_positions, row.target_ids, tuple(map(int, row.target_kinds))),
+            )
+            for epoch in range(3)
+            for group in _epoch(examples, epoch)
+            for row in group
+        ]
+        assert hashlib.sha256(repr(rows).encode()).hexdigest() == expected[method]
+
+
+def test_every_third_triple_has_no_prefix_in_any_epoch() -> None:
+    plain, examples = _examples(), _examples(every_without_prefix=3)
+    for epoch in range(20):
+        drawn = _prefix_lengths(examples, epoch)
+        assert drawn[::3] == [0] * 20
+        without = _prefix_lengths(plain, epoch)
+        assert drawn == [k if index % 3 else 0 for index, k in enumerate(without)]
+    assert any(_prefix_lengths(plain, 0)[::3])
+
+
+def test_every_prefix_of_a_triple_without_prefix_is_empty_and_nothing_else_changes() -> None:
+    settings = {"kept_share": 0.3, "prefixes_per_triple": 3}
+    plain, changed = _examples(**settings), _examples(**settings, every_without_prefix=2)
+    for index in range(len(plain)):
+        before, after = plain.rows(0, index), changed.rows(0, index)
+        if index % 2 or index >= len(TRIPLES):
+            assert before == after
+            continue
+        kinds = [TargetKind.REFUSAL_TRANSITION in row.target_kinds for row in after]
+        assert before[kinds.index(True)] == after[kinds.index(True)]
+        safe = [row for row, is_rto in zip(after, kinds, strict=True) if not is_rto]
+        assert [row.target_positions[0] for row in safe] == [1, 1, 1]
+
+
+def test_k_in_words_ends_at_a_word_and_leaves_two_words_or_more() -> None:
+    tokenizer = tiny_tokenizer()
+    words = WordBoundaries(tokenizer)
+    text = "unheard flour and water here is\nthe first  step"
+    harmful = tuple(tokenizer(text)["input_ids"])
+    ends = words.ends(harmful)
+    assert len(ends) == len(text.split(" ")) == 9 < len(harmful)
+    triple = EncodedTriple((1, 20), (7, 30, 2), harmful)
+    settings = RowSettings(Method.DERTA, refusal_id=7, seed=3, words=words)
+    examples = TrainingExamples([triple], settings)
+    drawn = [examples.rows(epoch, 0)[0].target_positions[0] - 1 for epoch in range(200)]
+    assert set(drawn) == set(ends[:-2])
+    kept = RowSettings(Method.RTO, refusal_id=7, seed=3, words=words, kept_share=0.5)
+    derta = RowSettings(Method.DERTA, refusal_id=7, seed=3, words=words, kept_share=0.5)
+    for epoch in range(10):
+        (alone,) = TrainingExamples([triple], kept).rows(epoch, 0)
+        assert TrainingExamples([triple], derta).rows(epoch, 0)[1] == alone
+
+
+def test_words_are_those_of_the_beginning_that_a_short_example_has() -> None:
+    tokenizer = tiny_tokenizer()
+    words = WordBoundaries(tokenizer)
+    harmful = tuple(tokenizer("mix flour and water then wait an hour")["input_ids"])
+    assert len(harmful) == 8
+    for length, expected in ((2, {0}), (4, {1, 2})):
+        settings = RowSettings(
+            Method.DERTA, 7, 3, words=words, short_harmful_share=1.0, short_length=length
+        )
+        examples = TrainingExamples([EncodedTriple((1, 20), (7, 30, 2), harmful)], settings)
+        drawn = {examples.rows(epoch, 0)[0].target_positions[0] - 1 for epoch in range(50)}
+        assert drawn == expected

@@ -2,7 +2,8 @@
 
 The response is whatever the template puts after the generation prompt, up to the end-of-turn
 token, so that training sees exactly the ids that generation starts from. Covered: any tokenizer
-with a chat template. Not covered: formats for base models without one.
+with a chat template; a base model's may be given one (`derta.data.models.load_tokenizer`). Not
+covered: prompts without any format.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class ChatEncoder:
         if not getattr(self.tokenizer, "chat_template", None):
             raise TokenizerError(
                 f"{name}: the tokenizer has no chat template. Use the model's chat (Instruct) "
-                "version, or set tokenizer.chat_template (a chat_template.jinja in its folder)"
+                "version, prompt_format=inst for a base model, or set tokenizer.chat_template "
+                "(a chat_template.jinja in its folder)"
             )
         if self.tokenizer.eos_token_id is None:
             raise TokenizerError(f"{name}: the tokenizer has no end-of-text token (eos_token)")

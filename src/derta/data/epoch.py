@@ -11,6 +11,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from derta.data.words import WordBoundaries
 from derta.rows import (
     EncodedHelpful,
     EncodedTriple,
@@ -19,6 +20,7 @@ from derta.rows import (
     build_helpful_row,
     build_rows,
     draw_harmful_prefix_length,
+    draw_harmful_prefix_words,
     draw_kept_positions,
 )
 
@@ -47,6 +49,10 @@ class RowSettings:
     """The same of helpful examples: what decides about refusing stands there and costs little."""
     short_length: int = 16
     """Tokens of that beginning."""
+    every_without_prefix: int | None = None
+    """Every so-manieth triple, by its index among the examples, gets k = 0 in every epoch."""
+    words: WordBoundaries | None = None
+    """Draws k in words, as the released code does; None draws it in tokens."""
 
 
 class TrainingExamples:
@@ -89,6 +95,9 @@ class TrainingExamples:
             return [build_helpful_row(example)]
         generator = random.Random(f"{settings.seed}/{epoch}/{index}")
         length = len(example.harmful_ids)
+        every = settings.every_without_prefix
+        without_prefix = every is not None and index % every == 0
+        ends = None if settings.words is None else settings.words.ends(example.harmful_ids)
         rows: list[TrainingRow] = []
         for number in range(settings.prefixes_per_triple):
             method = settings.method
@@ -96,12 +105,16 @@ class TrainingExamples:
                 break
             if number and method is Method.DERTA:
                 method = Method.HARMFUL_PREFIX
+            share = settings.share_without_prefix
+            # Drawn even where it isn't used, so that the kept positions stay what they are.
+            if ends is None:
+                k = draw_harmful_prefix_length(length, generator, share_without_prefix=share)
+            else:
+                k = draw_harmful_prefix_words(ends, generator, share_without_prefix=share)
             rows += build_rows(
                 example,
                 method,
-                harmful_prefix_length=draw_harmful_prefix_length(
-                    length, generator, share_without_prefix=settings.share_without_prefix
-                ),
+                harmful_prefix_length=0 if without_prefix else k,
                 refusal_id=settings.refusal_id,
                 kept_positions=draw_kept_positions(length, generator, share=settings.kept_share),
             )

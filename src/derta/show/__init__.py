@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 
 from derta.data.encode import ChatEncoder, find_refusal_id, fit_row
-from derta.data.epoch import TrainingExamples
+from derta.data.epoch import RowSettings, TrainingExamples
 from derta.data.files import load_helpful, load_triples
 from derta.data.models import load_tokenizer
 from derta.data.sample import SampleTriple, sample_helpful, sample_triples
@@ -24,7 +24,7 @@ from derta.packing import share_prefixes
 from derta.rows import EncodedHelpful, EncodedTriple, Method, TargetKind, TrainingRow
 from derta.show.layout import Cell, Part, Role, lay_out
 from derta.show.printer import Printer
-from derta.train.recipe import Recipe
+from derta.train.recipe import DPO, Recipe
 from derta.train.source import load_training_data, row_limits, row_settings
 from derta.triple import HelpfulExample, Triple
 
@@ -57,26 +57,35 @@ def show(
         tokenizer: a transformers tokenizer; None loads the recipe's model's.
 
     Raises:
-        DertaError: the data, the model or its tokenizer can't be used, or there is no such row.
+        DertaError: the data, the model or its tokenizer can't be used, there is no such row, or
+            the method trains on pairs (dpo).
     """
+    if recipe.method == DPO:
+        raise RecipeError(
+            "method: dpo trains on pairs, chosen and rejected, and show prints rows with their "
+            "targets. Use method=vanilla to see the rows of the run that dpo starts from"
+        )
+    method = recipe.rows_method
     source = recipe.data.helpful if helpful else recipe.data.triples
     if source is None:
         raise RecipeError("data.helpful is null: there is no helpful data. Set data.helpful=sample")
     chosen = _find(source, helpful, index, example_id)
     index = chosen.index
-    encoder = ChatEncoder(load_tokenizer(recipe.model) if tokenizer is None else tokenizer)
+    if tokenizer is None:
+        tokenizer = load_tokenizer(recipe.model, recipe.prompt_format)
+    encoder = ChatEncoder(tokenizer)
     refusal_id = find_refusal_id(encoder, recipe.refusal_word)
     encoded = _encode(encoder, chosen, recipe, source)
-    settings = row_settings(recipe, refusal_id)
+    settings = row_settings(recipe, refusal_id, tokenizer)
     place = _place_in_training(recipe, encoder, source, chosen, helpful=helpful)
     # The draws depend on the example's place, so the one example is put at its place.
     drawn_at = place or 0
     examples = TrainingExamples([encoded] * (drawn_at + 1), settings)
     rows = examples.rows(epoch, drawn_at)
     whole, encoded = encoded, examples.example(epoch, drawn_at)
-    prefix_lengths = _harmful_prefix_lengths(rows, encoded, recipe.method)
+    prefix_lengths = _harmful_prefix_lengths(rows, encoded, method)
     harmful_length = max(prefix_lengths, default=0)
-    if isinstance(encoded, EncodedTriple) and recipe.method in (Method.RTO, Method.DERTA):
+    if isinstance(encoded, EncodedTriple) and method in (Method.RTO, Method.DERTA):
         harmful_length = len(encoded.harmful_ids)
     printer = Printer(
         console,
@@ -85,7 +94,7 @@ def show(
         reveal=reveal,
         full=full,
     )
-    printer.title(chosen.name, "helpful" if helpful else recipe.method, epoch)
+    printer.title(chosen.name, "helpful" if helpful else method, epoch)
     if place is None:
         printer.note("This recipe leaves the row out; it is shown as if it were the first.")
     if encoded != whole:
@@ -97,7 +106,7 @@ def show(
     # For readers, a branch stands where it leaves h, whichever row was laid out first.
     for part in sorted(parts, key=_place):
         printer.part(part)
-    printer.numbers(rows, encoded, prefix_lengths)
+    printer.numbers(rows, encoded, prefix_lengths, _how_drawn(settings, drawn_at))
 
 
 def _shortened(
@@ -110,6 +119,14 @@ def _shortened(
     else:
         raise TypeError("an example keeps its kind")
     return f"Short in this epoch: {len(kept)} of {len(all_ids)} tokens of the {kind} response."
+
+
+def _how_drawn(settings: RowSettings, index: int) -> str:
+    every = settings.every_without_prefix
+    if every is not None and index % every == 0:
+        return f"always: one triple in {every} has no harmful prefix"
+    unit = "" if settings.words is None else ", in words"
+    return f"drawn anew every epoch{unit}"
 
 
 def _place(part: Part) -> tuple[bool, int, bool]:
@@ -163,8 +180,9 @@ def _place_in_training(
     recipe: Recipe, encoder: ChatEncoder, source: str, chosen: _Chosen, *, helpful: bool
 ) -> int | None:
     """Find the example's index among all examples of the recipe; None: it is left out."""
-    rows = recipe.rows
-    if rows.overlong != "skip" and not (helpful and rows.short_helpful_share):
+    rows, data = recipe.rows, recipe.data
+    all_used = rows.overlong != "skip" and data.triple_rows is None and data.helpful_rows is None
+    if all_used and not (helpful and rows.short_helpful_share):
         return chosen.index  # of a triple; without short examples nothing is drawn for the others
     path = f"sample/{'helpful' if helpful else 'triples'}.jsonl" if source == "sample" else source
     line = chosen.index + 1 if chosen.line is None else chosen.line

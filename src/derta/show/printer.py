@@ -111,8 +111,9 @@ class Printer:
         rows: Sequence[TrainingRow],
         example: EncodedTriple | EncodedHelpful,
         harmful_prefix_lengths: Sequence[int],
+        how_drawn: str,
     ) -> None:
-        """Print how many tokens are computed, and how many targets of each kind there are."""
+        """Print how many tokens are computed, how many targets of each kind there are, and k."""
         shared, plain = shared_length(rows), sum(len(row) for row in rows)
         self.console.print()
         saved = "" if shared == plain else f" for {plain} in separate rows: {plain / shared:.2f} x"
@@ -130,7 +131,7 @@ class Printer:
         self._line(("targets ", "bold"), (", ".join(said), ""))
         if isinstance(example, EncodedTriple) and harmful_prefix_lengths:
             drawn = ", ".join(str(length) for length in sorted(harmful_prefix_lengths))
-            of = f"of {len(example.harmful_ids)} tokens of h, drawn anew every epoch"
+            of = f"of {len(example.harmful_ids)} tokens of h, {how_drawn}"
             self._line(("k       ", "bold"), (f"{drawn} {of}", ""))
 
     # --- lines -------------------------------------------------------------------------------

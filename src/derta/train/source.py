@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from derta.data.encode import ChatEncoder, RowLimits, fit_row
 from derta.data.encoded import EncodedFile, Progress, encode_file, is_large
 from derta.data.epoch import RowSettings
-from derta.data.examples import Example, JoinedExamples
+from derta.data.examples import ChosenExamples, Example, JoinedExamples
 from derta.data.models import load_tokenizer
 from derta.data.sample import sample_file, sample_helpful, sample_triples
+from derta.data.words import WordBoundaries
 from derta.errors import DataError, InputProblem
 from derta.train.recipe import Recipe
 from derta.triple import HelpfulExample, Triple
@@ -30,7 +33,7 @@ SAMPLE = "sample"
 
 @dataclass(slots=True)
 class TrainingData:
-    """Encoded examples and where they come from."""
+    """Encoded examples that are trained on, and where they come from."""
 
     files: list[EncodedFile] = field(default_factory=list)
     """Triples first; lines of the sample set count the training rows."""
@@ -74,7 +77,8 @@ def load_training_data(
         progress: called with (done, total) bytes of a large file while it is encoded.
 
     Raises:
-        DataError: rows can't be used or are over-long; those of all files are listed together.
+        DataError: rows can't be used or are over-long, none is left, or there are fewer than the
+            recipe asks for; what is wrong in all files is listed together.
     """
     data = TrainingData()
     problems: list[InputProblem] = []
@@ -92,22 +96,34 @@ def load_training_data(
         except DataError as error:
             problems += error.problems
             continue
-        problems += file.problems
+        problems += file.problems or _use_rows(file, recipe)
         data.files.append(file)
     if problems:
         unique = dict.fromkeys(problems)  # one file may serve as both
         raise DataError(sorted(unique, key=lambda each: (each.path, each.line or 0)))
-    if not data.examples:
-        raise DataError(
-            [
-                InputProblem(
-                    recipe.data.triples,
-                    f"no row is left after {data.left_out} over-long ones",
-                    "Raise rows.max_length",
-                )
-            ]
-        )
     return data
+
+
+def _use_rows(file: EncodedFile, recipe: Recipe) -> list[InputProblem]:
+    """Keep as many rows of a file as the recipe trains on, or say why that can't be."""
+    name = "triple_rows" if file.triples else "helpful_rows"
+    wanted = recipe.data.triple_rows if file.triples else recipe.data.helpful_rows
+    usable = len(file.examples)
+    # Helpful rows of the sample set may be turned off by their categories.
+    if not usable and (file.triples or file.left_out):
+        problem = f"no row is left after {file.left_out} over-long ones"
+        return [InputProblem(file.path, problem, "Raise rows.max_length")]
+    if wanted is None or wanted == usable:
+        return []
+    if wanted > usable:
+        after = f" after {file.left_out} over-long ones" if file.left_out else ""
+        problem = f"data.{name} asks for {wanted} rows and {usable} can be used{after}"
+        remedy = f"Set data.{name} to {usable} or less, or to null for all"
+        return [InputProblem(file.path, problem, remedy)]
+    drawn = sorted(random.Random(f"{recipe.seed}/{name}").sample(range(usable), wanted))
+    file.lines = [int(file.lines[place]) for place in drawn]
+    file.examples = ChosenExamples(file.examples, drawn)
+    return []
 
 
 def has_large_files(recipe: Recipe) -> bool:
@@ -125,7 +141,8 @@ def encode_files(recipe: Recipe, progress: Progress) -> None:
     Raises:
         DataError, ModelError, TokenizerError: as `train_recipe` does.
     """
-    load_training_data(recipe, ChatEncoder(load_tokenizer(recipe.model)), progress)
+    tokenizer = load_tokenizer(recipe.model, recipe.prompt_format)
+    load_training_data(recipe, ChatEncoder(tokenizer), progress)
 
 
 def row_limits(recipe: Recipe) -> RowLimits:
@@ -136,10 +153,25 @@ def row_limits(recipe: Recipe) -> RowLimits:
     )
 
 
-def row_settings(recipe: Recipe, refusal_id: int) -> RowSettings:
-    """Read from a recipe how its examples become rows."""
+def row_settings(recipe: Recipe, refusal_id: int, tokenizer: Any = None) -> RowSettings:
+    """Read from a recipe how its examples become rows.
+
+    Args:
+        recipe: whose method and `rows` are read.
+        refusal_id: the refusal token.
+        tokenizer: of the examples; needed where `rows.prefix_unit` is words.
+
+    Raises:
+        TokenizerError: words can't be told apart in its vocabulary.
+        ValueError: there is no tokenizer to count words with.
+    """
+    words = None
+    if recipe.rows.prefix_unit == "words":
+        if tokenizer is None:
+            raise ValueError("rows.prefix_unit=words needs the tokenizer")
+        words = WordBoundaries(tokenizer)
     return RowSettings(
-        method=recipe.method,
+        method=recipe.rows_method,
         refusal_id=refusal_id,
         seed=recipe.seed,
         kept_share=recipe.rows.kept_share,
@@ -148,6 +180,8 @@ def row_settings(recipe: Recipe, refusal_id: int) -> RowSettings:
         short_harmful_share=recipe.rows.short_harmful_share,
         short_helpful_share=recipe.rows.short_helpful_share,
         short_length=recipe.rows.short_length,
+        every_without_prefix=recipe.rows.every_without_prefix,
+        words=words,
     )
 
 
