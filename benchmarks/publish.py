@@ -21,6 +21,7 @@ __all__ = [
     "paper_table",
     "profile_table",
     "ratio_table",
+    "recipe_table",
     "scaling_table",
     "speed_text",
 ]
@@ -137,6 +138,30 @@ def paper_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def recipe_table(report: dict[str, Any]) -> str:
+    """Write what the packaged recipes train, and what that takes."""
+    lines = [
+        "| recipe | model | trained | GPUs | GB a GPU | GB of layer inputs, at most | hours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, found in report["recipes"].items():
+        link = f"[{name}](../src/derta/recipes/{name}.yaml)"
+        cells = [link, found["model"], found["trained"]]
+        if found["gpus"]:
+            hours = found["hours"].values()
+            cells += [
+                f"{found['gpus']} x {found['gpu']}",
+                f"{found['gigabytes_a_gpu']:.0f}",
+                f"{found['gigabytes_of_inputs']:.1f}",
+                f"{min(hours):.1f}–{max(hours):.1f}",
+            ]
+        else:
+            rate = f"{found['tokens_per_second']:.0f} tokens a second, measured"
+            cells += ["none: a CPU", "–", "–", rate]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def profile_table(report: dict[str, Any]) -> str:
     """Write where the time of a step goes."""
     lines = [
@@ -170,6 +195,7 @@ PAGES: dict[str, Parts] = {
         "paper": ("paper.json", paper_table),
         "profile": ("profile.json", profile_table),
     },
+    "docs/training.md": {"recipes": ("paper.json", recipe_table)},
     "README.md": {"speed": ("latest.json", speed_text)},
 }
 """Page -> marker -> the file of results, and what writes it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from pydantic import ValidationError
 from derta.errors import RecipeError
 from derta.rows import Method
 from derta.train.recipe import (
+    DPO,
     DataRecipe,
+    DpoRecipe,
     LoraRecipe,
     Recipe,
     RowsRecipe,
@@ -58,7 +62,8 @@ def test_a_minimal_recipe_gets_the_defaults_and_is_frozen(tmp_path: Path) -> Non
 def test_the_packaged_recipe_names_every_key_so_that_it_can_be_learnt_from() -> None:
     _, text = find_recipe("quickstart")
     written = parse_yaml(text, "quickstart")[0]
-    for name, model in (("data", DataRecipe), ("rows", RowsRecipe), ("lora", LoraRecipe)):
+    sections = {"data": DataRecipe, "rows": RowsRecipe, "lora": LoraRecipe, "dpo": DpoRecipe}
+    for name, model in sections.items():
         assert set(written[name]) == set(model.model_fields), name
     assert set(written) == set(Recipe.model_fields)
     assert set(written["rows"]["weights"]) == set(WeightsRecipe.model_fields)
@@ -80,7 +85,7 @@ def test_a_wrong_value_names_the_value_and_what_is_valid(tmp_path: Path) -> None
 
 
 def test_all_problems_of_a_recipe_are_reported_at_once(tmp_path: Path) -> None:
-    text = "method: dpo\nsede: 3\ndata: {triples: sample}\nlora: {r: 0}\ntrainer: {seed: 1}\n"
+    text = "method: dpp\nsede: 3\ndata: {triples: sample}\nlora: {r: 0}\ntrainer: {seed: 1}\n"
     lines = message_of(write(tmp_path, text), "rows.pack=maybe", "nonsense").splitlines()
     assert len(lines) == 7
     for key in ("model", "method", "sede", "lora.r", "trainer.seed", "rows.pack"):
@@ -152,6 +157,69 @@ def test_a_dumped_recipe_is_read_back_as_the_same(tmp_path: Path) -> None:
     assert load_recipe(write(tmp_path, dump_recipe(recipe))) == recipe
 
 
+@pytest.mark.parametrize("method", [*Method, DPO])
+def test_every_method_of_the_paper_is_a_value_of_one_key(method: str) -> None:
+    assert load_recipe("quickstart", [f"method={method}"]).method == method
+
+
+@pytest.mark.parametrize("value", ["dpp", "3", "[derta]", "null"])
+def test_a_wrong_method_is_one_problem_that_lists_the_methods(value: str) -> None:
+    message = message_of("quickstart", f"method={value}")
+    assert len(message.splitlines()) == 1
+    assert message.endswith("Valid: vanilla, harmful-prefix, rto, derta, dpo")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key", "said"),
+    [
+        (["lora=null", "quantization=nf4"], "quantization", "Add a lora section"),
+        (["quantization=nf4", "sharding=fsdp2"], "sharding", "Set sharding: null"),
+        (["sharding=fsdp2", "trainer.deepspeed=a.json"], "sharding", "Set sharding: null"),
+        (
+            ["lora.target_parameters=[mlp.experts.down_proj]", "lora.dropout=0.05"],
+            "lora.dropout",
+            "Set lora.dropout: 0.0",
+        ),
+        (
+            ["examples_per_step=8", "trainer.gradient_accumulation_steps=2"],
+            "trainer.gradient_accumulation_steps",
+            "derta works it out from examples_per_step",
+        ),
+        (
+            ["examples_per_step=8", "dpo.trainer.gradient_accumulation_steps=2"],
+            "dpo.trainer.gradient_accumulation_steps",
+            "derta works it out from examples_per_step",
+        ),
+        (["trainer.fsdp=full_shard"], "trainer.fsdp", "Use sharding: fsdp2"),
+        (["trainer.fsdp_config={version: 2}"], "trainer.fsdp_config", "Use sharding: fsdp2"),
+        (["dpo.trainer.output_dir=x"], "dpo.trainer.output_dir", "Use --output"),
+        (["dpo.trainer.beta=0.2"], "dpo.trainer.beta", "Use dpo.beta"),
+    ],
+)
+def test_keys_that_do_not_go_together_are_one_clear_problem(
+    overrides: list[str], key: str, said: str
+) -> None:
+    message = message_of("quickstart", *overrides)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(f"command line ({key}): ")
+    assert said in message
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["quantization=nf4"],
+        ["sharding=fsdp2"],
+        ["lora.target_parameters=[mlp.experts.down_proj]"],
+        ["trainer.gradient_accumulation_steps=2"],
+        ["examples_per_step=8"],
+        ["method=dpo", "rows.pack=true", "sharding=fsdp2"],
+    ],
+)
+def test_keys_that_do_go_together_are_taken(overrides: list[str]) -> None:
+    assert isinstance(load_recipe("quickstart", overrides), Recipe)
+
+
 def test_bad_yaml_names_the_line(tmp_path: Path) -> None:
     assert "my.yaml:3: bad YAML" in message_of(
         write(tmp_path, "model: a\nrows:\n  pack: {a: b}}\n")
@@ -201,3 +269,30 @@ def test_trainer_keys_are_those_of_training_arguments() -> None:
     assert any("(trainer.warmup_ratio)" in line and "warmup_steps" in line for line in lines)
     assert any("(trainer.lr_scheduler_type)" in line and "cosine" in line for line in lines)
     assert all(line.startswith("my.yaml (trainer.") for line in lines)
+
+
+def test_dpos_trainer_keys_are_checked_and_may_be_trls_for_dpo_alone() -> None:
+    trls = ["dpo.trainer.label_smoothing=0.1", "dpo.trainer.learning_rate=1e-6"]
+    check_trainer_keys(load_recipe("quickstart", ["method=dpo", *trls]))
+    with pytest.raises(RecipeError, match=r"dpo.trainer.label_smoothing\): unknown key"):
+        check_trainer_keys(load_recipe("quickstart", ["method=vanilla", *trls]))
+    wrong = ["dpo.trainer.learning_rte=1", "dpo.trainer.learning_rate=fast", "trainer.beta=1"]
+    with pytest.raises(RecipeError) as caught:
+        check_trainer_keys(load_recipe("quickstart", ["method=dpo", *wrong]))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert any("(dpo.trainer.learning_rte)" in line and "learning_rate" in line for line in lines)
+    assert any("(dpo.trainer.learning_rate): 'fast'" in line for line in lines)
+    assert any("(trainer.beta): unknown key" in line for line in lines)
+
+
+def test_trl_is_not_imported_unless_the_method_is_dpo() -> None:
+    program = (
+        "import sys\n"
+        "from derta.train.recipe import check_trainer_keys, load_recipe\n"
+        "check_trainer_keys(load_recipe('quickstart'))\n"
+        "assert 'trl' not in sys.modules\n"
+        "check_trainer_keys(load_recipe('quickstart', ['method=dpo']))\n"
+        "assert 'trl' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -23,6 +23,7 @@ __all__ = [
     "dump_yaml",
     "find_recipe",
     "merge_overrides",
+    "packaged_names",
     "packaged_recipes",
     "parse_yaml",
 ]
@@ -31,13 +32,15 @@ _COMMAND_LINE = "command line"
 
 
 class Origins:
-    """Where each key of a recipe was given: a line of the file, or the command line."""
+    """Where each key of a recipe was given: a line of the file, a preset, or the command line."""
 
     def __init__(self, source: str) -> None:
         """Begin without keys; `source` is the file's name for messages."""
         self.source = source
         self.lines: dict[str, int] = {}
         self.overridden: set[str] = set()
+        self.laid_over: dict[str, str] = {}
+        """Key -> the name, for messages, of the preset that it was taken from."""
 
     def problem(self, key: str, problem: str, remedy: str) -> InputProblem:
         """Say where a key stands, what is wrong with it, and the remedy."""
@@ -46,6 +49,9 @@ class Origins:
         below = any(name.startswith(f"{key}.") for name in self.overridden)
         if below or any(name in self.overridden for name in above):
             return InputProblem(_COMMAND_LINE, problem, remedy, key=key)
+        preset = next((self.laid_over[name] for name in above if name in self.laid_over), None)
+        if preset is not None:
+            return InputProblem(preset, problem, remedy, key=key)
         # A missing key has no line: its section's is the place to add it.
         line = next((self.lines[name] for name in above if name in self.lines), None)
         return InputProblem(self.source, problem, remedy, line, key or None)
@@ -78,10 +84,14 @@ for _class in (_Loader, _Dumper):
 
 def packaged_recipes() -> list[str]:
     """Return the names of the recipes that are shipped with derta."""
-    folder = resources.files("derta") / "recipes"
+    return packaged_names("recipes")
+
+
+def packaged_names(folder: str) -> list[str]:
+    """Return the names, without ending, of the YAML files in a folder of the package."""
     return sorted(
         entry.name.removesuffix(".yaml")
-        for entry in folder.iterdir()
+        for entry in (resources.files("derta") / folder).iterdir()
         if entry.name.endswith(".yaml")
     )
 
