@@ -58,7 +58,7 @@ def test_packed_rows_carry_positions_and_ends_and_padding_that_sees_itself() -> 
     assert batch["input_ids"].tolist() == [[1, 20, 40, 41, 7, 42], [1, 30, 50, PAD, PAD, PAD]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 4, 4], [0, 1, 2, 0, 0, 0]]
     assert batch["expires_at"].tolist() == [[6, 6, 6, 6, 5, 6], [3, 3, 3, 4, 5, 6]]
-    assert "attention_mask" not in batch
+    assert batch["attention_mask"].tolist() == [[1] * 6, [1, 1, 1, 0, 0, 0]]
 
 
 def test_packed_and_plain_hold_the_same_targets() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-__all__ = ["ReportProgress"]
+__all__ = ["ReportLog", "ReportProgress"]
 
 
 class ReportProgress(TrainerCallback):
@@ -36,3 +36,21 @@ class ReportProgress(TrainerCallback):
     ) -> None:
         """Report a finished step."""
         self.progress(state.global_step, state.max_steps)
+
+
+class ReportLog(TrainerCallback):
+    """Tells a function at every checkpoint what has been logged so far."""
+
+    def __init__(self, report: Callable[[list[dict[str, float]]], None]) -> None:
+        """Report the entries with a loss to `report`."""
+        self.report = report
+
+    def on_save(
+        self,
+        args: TrainingArguments,  # noqa: ARG002  # the Trainer's signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002  # the Trainer's signature
+        **kwargs: Any,  # noqa: ARG002  # the Trainer's signature
+    ) -> None:
+        """Report what the state holds."""
+        self.report([dict(entry) for entry in state.log_history if "loss" in entry])

@@ -47,9 +47,9 @@ class RowCollator:
 
         Returns:
             input_ids (B, T); target_positions, target_ids, target_kinds, target_weights (S,),
-            positions being indices into the flattened (B * T) tokens; with a margin also
-            refusal_margins (S,); for packed rows also position_ids and expires_at (B, T), for
-            plain rows attention_mask (B, T).
+            positions being indices into the flattened (B * T) tokens; attention_mask (B, T), 1 at
+            tokens; with a margin also refusal_margins (S,); for packed rows also position_ids and
+            expires_at (B, T).
         """
         if self.packed:
             cost = None if self.balance is None else self._cost
@@ -72,6 +72,7 @@ class RowCollator:
         kinds = [kind for row in rows for kind in row.target_kinds]
         batch = {
             "input_ids": input_ids,
+            "attention_mask": attention_mask,
             "target_positions": torch.tensor(
                 [i * width + p for i, row in enumerate(rows) for p in row.target_positions],
                 dtype=torch.long,
@@ -89,4 +90,4 @@ class RowCollator:
             batch["refusal_margins"] = helpful * self.helpful_margin
         if self.packed:
             return {**batch, "position_ids": position_ids, "expires_at": expires_at}
-        return {**batch, "attention_mask": attention_mask}
+        return batch

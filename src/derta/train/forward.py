@@ -1,9 +1,10 @@
-"""The loss is computed inside the model's own forward.
+"""The loss is computed inside the model's own forward, and inside its output layer's.
 
-DDP, FSDP and ZeRO hook the forward of the module they wrap, so a loss computed outside bypasses
-them. `install_supervised_forward` binds a forward to the *innermost* causal language model, below
-any PEFT wrapper; no module is added, so the names in a checkpoint stay stock. Called without
-targets it is the stock forward, so `generate` works as before.
+DDP, FSDP and ZeRO hook the forwards of modules, so a loss computed outside bypasses them.
+`install_supervised_forward` binds a forward to the *innermost* causal language model, below any
+PEFT wrapper, and one to its output layer, because a divided output matrix is whole only while that
+layer's forward runs. No module is added, so the names in a checkpoint stay stock. Called without
+targets both are the stock forwards, so `generate` works as before.
 
 Shapes:  B rows, T tokens, S supervised targets, H hidden size.
 """
@@ -12,8 +13,9 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 import types
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,7 +33,30 @@ from derta.train.blocks import (
     reason_blocks_are_unused,
 )
 
-__all__ = ["KNOWN_FAMILIES", "SupervisedOutput", "install_supervised_forward", "output_head"]
+__all__ = [
+    "KNOWN_FAMILIES",
+    "Exact",
+    "SupervisedOutput",
+    "install_supervised_forward",
+    "output_head",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """A tensor that FSDP's mixed precision doesn't round: it casts the tensors among arguments."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Targets:
+    """What the output layer's forward is asked for; the head's own weight is left to the layer."""
+
+    target_ids: Tensor  # (S,)
+    margins: Tensor | None  # (S,)
+    refusal_id: int
+    head: OutputHead
 
 
 @dataclass
@@ -39,7 +64,8 @@ class SupervisedOutput(ModelOutput):
     """What the supervised forward returns."""
 
     loss: Tensor | None = None
-    """Sum of weight x loss over the targets, divided by `denominator`; scalar."""
+    """Sum of weight x loss over the targets, divided by `denominator`, and the router loss of a
+    mixture of experts whose configuration asks for it (`output_router_logits`); scalar."""
     target_losses: Tensor | None = None
     """(S,) in nats, detached; with their margins."""
     refusal_log_probabilities: Tensor | None = None
@@ -118,16 +144,46 @@ def install_supervised_forward(model: nn.Module) -> None:
     causal_model.forward = types.MethodType(forward, causal_model)
 
 
+def _output_layer(causal_model: Any) -> Any:
+    """Return the layer that holds the output matrix, its forward able to compute losses."""
+    layer = causal_model.get_output_embeddings()
+    if hasattr(layer, "modules_to_save"):  # trained whole beside an adapter
+        layer = layer.modules_to_save[layer.active_adapters[0]]
+    if getattr(layer.forward, "is_supervised", False):
+        return layer
+    bound_forward = vars(layer).get("forward")
+
+    def forward(self: Any, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+        # A deep copy of the layer is bound to the copy's weight: nothing of `layer` is used.
+        if isinstance(hidden, Tensor) and args and isinstance(args[0], _Targets):
+            targets = args[0]
+            head = replace(targets.head, weight=self.weight, bias=getattr(self, "bias", None))
+            return supervised_cross_entropy(
+                hidden,
+                head,
+                targets.target_ids,
+                tracked_id=targets.refusal_id,
+                margins=targets.margins,
+            )
+        if bound_forward is not None:
+            return bound_forward(hidden, *args, **kwargs)
+        return type(self).forward(self, hidden, *args, **kwargs)
+
+    forward.is_supervised = True  # type: ignore[attr-defined]
+    layer.forward = types.MethodType(forward, layer)
+    return layer
+
+
 def _supervised(
     causal_model: Any,
     input_ids: Tensor,
     target_positions: Tensor,
     *,
     target_ids: Tensor,
-    target_weights: Tensor,
-    denominator: Tensor | float,
+    target_weights: Tensor | Exact,
+    denominator: Tensor | Exact | float,
     refusal_id: int,
-    refusal_margins: Tensor | None = None,
+    refusal_margins: Tensor | Exact | None = None,
     position_ids: Tensor | None = None,
     expires_at: Tensor | None = None,
     attention_mask: Tensor | None = None,
@@ -146,9 +202,11 @@ def _supervised(
         refusal_margins: (S,) in nats, added to the refusal token's logits; None adds nothing.
         position_ids: (B, T); with `expires_at` only.
         expires_at: (B, T) for tree-shaped rows; None for plain right-padded rows.
-        attention_mask: (B, T), 1 at tokens; for plain rows.
+        attention_mask: (B, T), 1 at tokens; plain rows need it, a router loss counts by it.
     """
     decoder = causal_model.get_decoder()
+    weights, divisor = _tensor(target_weights), _tensor(denominator)
+    router_mask = attention_mask
     context: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
     more: dict[str, Any] = {}
     used = slice(None)  # of the tokens of a row; the rest is padding that was added here
@@ -159,6 +217,7 @@ def _supervised(
         if reason_blocks_are_unused(causal_model) is None:
             input_ids, position_ids, expires_at = in_one_row(input_ids, position_ids, expires_at)
             context = attention_in_blocks(config)
+            router_mask = None if attention_mask is None else attention_mask.reshape(1, -1)
             mask: Any = None
             more["blocks"] = attention_blocks(expires_at)
         else:
@@ -173,23 +232,65 @@ def _supervised(
             mask = tree_mask(config, expires_at, position_ids, dtype)
     else:
         mask, position_ids = attention_mask, None
+    routed = _has_router_loss(causal_model)
+    if routed:
+        more["output_router_logits"] = True
     with context:
-        hidden = decoder(
+        outputs = decoder(
             input_ids=input_ids,
             attention_mask=mask,
             position_ids=position_ids,
             use_cache=False,
             **more,
-        ).last_hidden_state  # (B, T, H), or (1, B * T, H)
+        )
+    hidden = outputs.last_hidden_state  # (B, T, H), or (1, B * T, H)
     supervised = hidden[:, used].flatten(0, 1)[target_positions]  # (S, H)
-    losses, refusal = supervised_cross_entropy(
-        supervised,
-        output_head(causal_model),
-        target_ids,
-        tracked_id=refusal_id,
-        margins=refusal_margins,
-    )
-    loss = (losses * target_weights.to(losses.dtype)).sum() / denominator
+    margins = None if refusal_margins is None else _tensor(refusal_margins)
+    targets = _Targets(target_ids, margins, refusal_id, output_head(causal_model))
+    losses, refusal = _output_layer(causal_model)(supervised, targets)
+    loss = (losses * weights.to(losses.dtype)).sum() / divisor
+    if routed:
+        # A micro-batch counts by its share of the step's weights, so that a step's router loss is
+        # a mean over its micro-batches.
+        share = weights.sum() / divisor
+        balance = _router_loss(causal_model, outputs.router_logits, router_mask, input_ids)
+        loss = loss + share * balance.to(loss.dtype)
     return SupervisedOutput(
         loss=loss, target_losses=losses.detach(), refusal_log_probabilities=refusal
     )
+
+
+def _tensor(value: Any) -> Any:
+    return value.tensor if isinstance(value, Exact) else value
+
+
+def _has_router_loss(causal_model: Any) -> bool:
+    return bool(
+        getattr(causal_model.config, "output_router_logits", False)
+        and causal_model.training
+        and getattr(causal_model, "router_aux_loss_coef", 0)
+    )
+
+
+def _router_loss(
+    causal_model: Any, router_logits: Any, attention_mask: Tensor | None, input_ids: Tensor
+) -> Tensor:
+    """Compute the family's own load balancing loss, times its coefficient.
+
+    A tree counts a shared token once, so the value is not that of the separate rows: no layout of
+    rows has "the" router loss.
+
+    Args:
+        causal_model: a mixture of experts.
+        router_logits: of each layer, (B * T, experts).
+        attention_mask: (B, T), 1 at tokens: padding is not balanced.
+        input_ids: (B, T) as the decoder got them, perhaps padded to whole blocks.
+    """
+    family = sys.modules[type(causal_model).__module__]
+    if attention_mask is not None and attention_mask.shape[1] < input_ids.shape[1]:
+        more = input_ids.shape[1] - attention_mask.shape[1]
+        attention_mask = torch.nn.functional.pad(attention_mask, (0, more))
+    loss = family.load_balancing_loss_func(
+        router_logits, causal_model.num_experts, causal_model.num_experts_per_tok, attention_mask
+    )
+    return causal_model.router_aux_loss_coef * loss  # type: ignore[no-any-return]

@@ -1,12 +1,7 @@
-"""One training run: a recipe becomes a model in a run folder.
+"""One training run: a recipe becomes a model in a run folder (`derta.train.run_folder`).
 
-    <output>/recipe.yaml     the resolved recipe
-            manifest.json    versions, seed, data hashes, fingerprint
-            checkpoints/     while training; a killed run continues from the last one
-            model/           the adapter (LoRA) or the whole model, loadable without derta
-            training.json    steps, tokens, seconds and the log; written last: it says "done"
-
-A finished run with the same fingerprint (recipe, data, base model, version) is not repeated.
+Covered: the row methods and DPO, one process and several. A run that was killed continues from its
+last whole checkpoint to the same weights. Not covered: the comparison of runs (the quickstart).
 """
 
 from __future__ import annotations
@@ -14,210 +9,258 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import math
-import re
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derta import __version__
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.epoch import TrainingExamples
 from derta.data.models import load_model, load_tokenizer
-from derta.errors import RecipeError
-from derta.files import digest, prepare_run_folder, write_atomically
+from derta.errors import ModelError, RecipeError
+from derta.files import write_atomically
 from derta.matmul import onednn_matmul
 from derta.memory import keep_freed_memory
 from derta.packing import shared_length
 from derta.rows import TargetKind
-from derta.train.recipe import LoraRecipe, Recipe, check_trainer_keys, dump_recipe
-from derta.train.source import TrainingData, load_training_data, row_settings
+from derta.train.adapt import add_adapter, without_foreign_warnings
+from derta.train.plan import check_enough_memory
+from derta.train.recipe import DPO, Recipe, check_trainer_keys
+from derta.train.run_folder import (
+    TrainingSummary,
+    begin,
+    check_place,
+    fingerprint_of,
+    finished_run,
+    only_writer,
+    replace_model,
+)
+from derta.train.settings import (
+    StepLayout,
+    is_main_process,
+    made_arguments,
+    refused,
+    step_layout,
+    training_arguments,
+    wait_for_all,
+)
+from derta.train.source import load_training_data, row_settings
 
 if TYPE_CHECKING:
-    from derta.train.trainer import DertaTrainer
+    from derta.train.dpo import Pairs, StartingRun
+    from derta.train.source import TrainingData
 
-__all__ = ["Progress", "TrainingSummary", "add_adapter", "load_trained_model", "train_recipe"]
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total) steps."""
+__all__ = [
+    "Observer",
+    "Prepared",
+    "TrainingSummary",
+    "load_trained_model",
+    "prepare",
+    "train_prepared",
+    "train_recipe",
+]
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingSummary:
-    """What a finished run was: the part `training` of results.json."""
+class Observer:
+    """Who is told of a run while it goes on, in the main process."""
 
-    method: str
-    optimizer_steps: int
-    examples: int
-    tokens_computed: int
-    seconds: float
-    log: list[dict[str, float]]
+    progress: Callable[[int, int], None] | None = None
+    """Called with (done, total) steps."""
+    log: Callable[[list[dict[str, float]]], None] | None = None
+    """Called at checkpoints and at the end with all log entries so far."""
 
 
-def fingerprint_of(recipe: Recipe, data: TrainingData) -> str:
-    """Hash everything that decides the weights: recipe, data, derta's version."""
-    return digest(dump_recipe(recipe), json.dumps(data.hashes, sort_keys=True), __version__)
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that is ready to load its model: recipe, tokenizer and data have been checked."""
+
+    recipe: Recipe
+    tokenizer: Any
+    refusal_id: int
+    data: TrainingData | Pairs
+    start: StartingRun | None
+    """The vanilla run that DPO begins with."""
+    layout: StepLayout
+
+    @property
+    def examples_count(self) -> int:
+        """Examples of an epoch."""
+        data: Any = self.data
+        return len(data.rows if self.start is not None else data.examples)
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash what decides the weights."""
+        hashes: dict[str, Any] = dict(self.data.hashes)
+        if self.start is not None:
+            hashes["starting run"] = self.start.fingerprint
+        return fingerprint_of(self.recipe, hashes, self.layout.examples)
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Optimizer steps of an epoch; the last may hold fewer examples."""
+        return -(-self.examples_count // self.layout.examples)
 
 
-def finished_run(output: Path, fingerprint: str) -> TrainingSummary | None:
-    """Return the summary of a finished run with this fingerprint, or None."""
-    try:
-        manifest = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
-        summary = json.loads((output / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    if manifest.get("fingerprint") != fingerprint or not (output / "model").is_dir():
-        return None
-    return TrainingSummary(**summary)
+def prepare(recipe: Recipe) -> Prepared:
+    """Check all of a run that can be checked without the model, and read its data.
+
+    Raises:
+        DataError: rows of the data can't be used; all of them are listed.
+        RecipeError: a key of `trainer` is not one of transformers' TrainingArguments, the step
+            can't be divided among the processes, or DPO's starting run doesn't fit.
+        ModelError, TokenizerError: the tokenizer can't serve.
+    """
+    check_trainer_keys(recipe)
+    layout = step_layout(recipe)
+    tokenizer = load_tokenizer(recipe.model, recipe.prompt_format)
+    encoder = ChatEncoder(tokenizer)
+    refusal_id = find_refusal_id(encoder, recipe.refusal_word)
+    if recipe.method == DPO:
+        from derta.train.dpo import load_pairs, starting_run
+
+        start = starting_run(recipe)
+        return Prepared(recipe, tokenizer, refusal_id, load_pairs(recipe, encoder), start, layout)
+    data = load_training_data(recipe, encoder)
+    return Prepared(recipe, tokenizer, refusal_id, data, None, layout)
 
 
 def train_recipe(
-    recipe: Recipe, output: Path, *, progress: Progress | None = None
+    recipe: Recipe,
+    output: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    overwrite: bool = True,
 ) -> TrainingSummary:
     """Train what the recipe says into `output`; continue or reuse what is there already.
 
     Raises:
-        DataError: rows of the data can't be used; all of them are listed.
-        RecipeError: a key of `trainer` is not one of transformers' TrainingArguments, or the
-            model can't be given the adapter.
-        ModelError, TokenizerError: the model or its tokenizer can't serve.
+        DertaError: as `prepare` and `train_prepared`.
     """
-    check_trainer_keys(recipe)
-    tokenizer = load_tokenizer(recipe.model)
-    encoder = ChatEncoder(tokenizer)
-    refusal_id = find_refusal_id(encoder, recipe.refusal_word)
-    data = load_training_data(recipe, encoder)
-    fingerprint = fingerprint_of(recipe, data)
+    return train_prepared(prepare(recipe), output, Observer(progress), overwrite=overwrite)
+
+
+def train_prepared(
+    prepared: Prepared, output: Path, observer: Observer | None = None, *, overwrite: bool = False
+) -> TrainingSummary:
+    """Train into `output`; continue or reuse what is there already.
+
+    Args:
+        prepared: what to train.
+        output: the run folder.
+        observer: who is told; nobody if None.
+        overwrite: throw away the run of another recipe that lies there; else it is an error.
+
+    Raises:
+        ModelError: the model can't be loaded or trained, the memory is too small for it, or the
+            loss was no number; what was written before stays.
+        RecipeError: values that don't suit the model or the machine, or a folder in use.
+    """
+    recipe, fingerprint = prepared.recipe, prepared.fingerprint
     done = finished_run(output, fingerprint)
     if done is not None:
         return done
-    _begin(output, recipe, data, fingerprint)
-
-    examples = TrainingExamples(
-        data.examples,
-        row_settings(recipe, refusal_id),
-    )
-    started = time.monotonic()
-    with _without_foreign_warnings(), onednn_matmul():
-        trainer = _make_trainer(recipe, examples, tokenizer, output, progress)
+    if prepared.start is not None and prepared.start.folder.resolve() == output.resolve():
+        raise RecipeError("dpo.starting_run is the output folder. Name another with --output")
+    values = training_arguments(recipe, output / "checkpoints", prepared.layout)
+    facts = {
+        "data": prepared.data.hashes,
+        "left_out": prepared.data.left_out,
+        "processes": prepared.layout.processes,
+        "examples_per_step": prepared.layout.examples,
+    }
+    with contextlib.ExitStack() as held:
+        if is_main_process():
+            held.enter_context(only_writer(output))
+            if not overwrite:
+                check_place(output, recipe, fingerprint, facts)
+        if recipe.check_memory:
+            check_enough_memory(prepared, values)
+        arguments = made_arguments(values)
+        wait_for_all()
+        held.enter_context(without_foreign_warnings())
+        held.enter_context(onednn_matmul())
+        held.enter_context(_memory_errors(recipe))
+        started = time.monotonic()
+        trainer = _make_trainer(prepared, values, arguments, observer or Observer())
+        if is_main_process():
+            # Only now: until the model stood, a mistake could not cost the run that was here.
+            begin(output, recipe, fingerprint, facts)
+        wait_for_all()
         trainer.train(resume_from_checkpoint=_last_checkpoint(output))
-    seconds = time.monotonic() - started
-
-    temporary = output / "model.partial"
-    shutil.rmtree(temporary, ignore_errors=True)
-    trainer.model.save_pretrained(temporary)  # type: ignore[union-attr, operator]  # a PreTrainedModel or PeftModel
-    tokenizer.save_pretrained(temporary)
-    shutil.rmtree(output / "model", ignore_errors=True)
-    temporary.rename(output / "model")
-    summary = TrainingSummary(
-        method=recipe.method.value,
-        optimizer_steps=trainer.state.global_step,
-        examples=len(examples),
-        tokens_computed=_tokens_computed(examples, trainer),
-        seconds=seconds,
-        log=[dict(entry) for entry in trainer.state.log_history if "loss" in entry],
-    )
-    write_atomically(output / "training.json", json.dumps(asdict(summary), indent=2) + "\n")
-    shutil.rmtree(output / "checkpoints", ignore_errors=True)
-    return summary
+        return _finish(prepared, trainer, output, time.monotonic() - started, observer)
 
 
 def load_trained_model(recipe: Recipe, output: Path) -> Any:
     """Load what `train_recipe` saved, with a LoRA adapter merged into the weights."""
     if recipe.lora is None:
         return load_model(str(output / "model"))
-    from peft import PeftModel
+    from derta.train.merge import merge_adapter
 
-    base = load_model(recipe.model)
-    with _without_foreign_warnings():
-        return PeftModel.from_pretrained(base, str(output / "model")).merge_and_unload()
+    return merge_adapter(load_model(recipe.model), output / "model")
 
 
-@contextlib.contextmanager
-def _without_foreign_warnings() -> Iterator[None]:
-    """Hide a warning that peft causes in transformers; a user can do nothing about it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing")
-        yield
-
-
-def _begin(output: Path, recipe: Recipe, data: TrainingData, fingerprint: str) -> None:
-    """Write what the run is; throw away the remains of a run that was something else."""
-    prepare_run_folder(output)
-    try:
-        earlier = json.loads((output / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        earlier = {}
-    if earlier.get("fingerprint") != fingerprint:
-        for name in ("checkpoints", "model", "model.partial"):
-            shutil.rmtree(output / name, ignore_errors=True)
-        (output / "training.json").unlink(missing_ok=True)
-    write_atomically(output / "recipe.yaml", dump_recipe(recipe))
-    manifest = {
-        "fingerprint": fingerprint,
-        "derta": __version__,
-        "seed": recipe.seed,
-        "data": data.hashes,
-        "left_out": data.left_out,
-        "versions": _versions(),
-    }
-    write_atomically(output / "manifest.json", json.dumps(manifest, indent=2) + "\n")
-
-
-def _versions() -> dict[str, str]:
-    import importlib.metadata as metadata
-
-    return {name: metadata.version(name) for name in ("torch", "transformers", "peft")}
+# --- training ----------------------------------------------------------------------------------
 
 
 def _make_trainer(
-    recipe: Recipe,
-    examples: TrainingExamples,
-    tokenizer: Any,
-    output: Path,
-    progress: Progress | None,
-) -> DertaTrainer:
+    prepared: Prepared, values: dict[str, Any], arguments: Any, observer: Observer
+) -> Any:
     import torch
-    from transformers import TrainingArguments
-    from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
     from derta.attention import FLEX
-    from derta.train.callbacks import ReportProgress
-    from derta.train.collate import RowCollator
-    from derta.train.trainer import DertaTrainer
+    from derta.train.callbacks import ReportLog, ReportProgress
 
+    recipe = prepared.recipe
+    callbacks: list[Any] = []
+    if is_main_process():
+        if observer.progress is not None:
+            callbacks.append(ReportProgress(observer.progress))
+        if observer.log is not None:
+            callbacks.append(ReportLog(observer.log))
     keep_freed_memory()
     # LoRA's matrices are drawn from the global generator.
     torch.manual_seed(recipe.seed)
     if recipe.attention == FLEX and not torch.cuda.is_available():
         raise RecipeError("attention: flex_attention can't train on a CPU. Use attention=sdpa")
-    model = load_model(recipe.model, attention=recipe.attention)
-    if recipe.lora is not None:
-        model = add_adapter(model, recipe.lora)
-    arguments = TrainingArguments(
-        **{
-            "output_dir": str(output / "checkpoints"),
-            "seed": recipe.seed,
-            "report_to": [],
-            "logging_steps": 5,
-            "save_strategy": "steps",
-            "save_steps": 20,
-            "save_total_limit": 1,
-            "disable_tqdm": True,
-            "dataloader_pin_memory": torch.cuda.is_available(),
-            **recipe.trainer,
-        }
-    )
+    try:
+        if prepared.start is not None:
+            from derta.train.dpo import make_dpo_trainer
+
+            data: Any = prepared.data
+            trainer = make_dpo_trainer(
+                recipe, prepared.start, data, prepared.tokenizer, values, callbacks
+            )
+        else:
+            trainer = _rows_trainer(prepared, arguments, callbacks)
+    except ValueError as error:  # transformers' and accelerate's, of combinations
+        raise refused(error) from error
+    if observer.progress is not None:
+        from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+        for callback in (PrinterCallback, ProgressCallback):
+            trainer.remove_callback(callback)
+    return trainer
+
+
+def _rows_trainer(prepared: Prepared, arguments: Any, callbacks: list[Any]) -> Any:
+    from derta.train.collate import RowCollator
+    from derta.train.trainer import DertaTrainer
+
+    recipe, tokenizer = prepared.recipe, prepared.tokenizer
+    model = _load_for_training(recipe, prepared.layout.processes, arguments)
     weights = recipe.rows.weights
     pad_id = tokenizer.pad_token_id
-    trainer = DertaTrainer(
+    data: Any = prepared.data
+    return DertaTrainer(
         model,
         arguments,
-        examples,
+        TrainingExamples(
+            data.examples, row_settings(recipe, prepared.refusal_id, prepared.tokenizer)
+        ),
         RowCollator(
             pad_id=tokenizer.eos_token_id if pad_id is None else pad_id,
             packed=recipe.rows.pack,
@@ -229,64 +272,113 @@ def _make_trainer(
                 TargetKind.REFUSAL_TRANSITION: weights.refusal_transition,
             },
         ),
-        callbacks=[] if progress is None else [ReportProgress(progress)],
+        callbacks=callbacks,
     )
-    if progress is not None:
-        for callback in (PrinterCallback, ProgressCallback):
-            trainer.remove_callback(callback)
-    return trainer
 
 
-def add_adapter(model: Any, lora: LoraRecipe) -> Any:
-    """Put LoRA on the model.
+def _load_for_training(recipe: Recipe, processes: int, arguments: Any) -> Any:
+    """Load the model as it is trained, with its adapter."""
+    import torch
 
-    Raises:
-        RecipeError: `lora.target_modules` names what the model doesn't have, or the family's
-            adapters can't be kept to the upper layers.
-    """
-    from peft import LoraConfig, get_peft_model
-
-    layers = model.config.get_text_config().num_hidden_layers
-    left_out = layers - math.ceil(lora.upper_layers * layers)
-    upper = "|".join(map(str, range(left_out, layers)))
-    settings = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=lora.dropout,
-        target_modules=lora.target_modules,
-        # Everything that isn't in one of the upper layers.
-        exclude_modules=rf"(?!.*\.layers\.({upper})\.).*" if left_out else None,
-        task_type="CAUSAL_LM",
+    if recipe.sharding is not None and processes < 2:
+        raise RecipeError(
+            f"sharding: {recipe.sharding} divides the weights among processes, and one was "
+            "started. Start several (torchrun --nproc-per-node 2 -m derta train ...), or set "
+            "sharding=null"
+        )
+    on_gpu = torch.cuda.is_available()
+    frozen = recipe.lora is not None
+    model = load_model(
+        recipe.model,
+        attention=recipe.attention,
+        # Trained weights are held in float32: steps of 1e-5 vanish in bfloat16's rounding.
+        dtype=recipe.dtype or ("bfloat16" if frozen and on_gpu else "float32"),
+        quantization=recipe.quantization,
+        divided_among=None if recipe.sharding is None else processes,
+        computed_in_bfloat16=bool(arguments.bf16) and not frozen,
     )
-    remedy = "Set lora.target_modules=all-linear and lora.upper_layers=1.0"
+    if recipe.lora is None:
+        return model
+    # Loading may have drawn random numbers; the adapter's first weights depend on the seed alone.
+    torch.manual_seed(recipe.seed)
+    return add_adapter(model, recipe.lora)
+
+
+@contextlib.contextmanager
+def _memory_errors(recipe: Recipe) -> Iterator[None]:
+    """Turn a memory that ran out into an error with the remedy."""
+    import torch
+
     try:
-        adapted: Any = get_peft_model(model, settings)
-    except ValueError as error:  # peft's, for names that the model doesn't have
-        reason = str(error).rstrip(".")
-        raise RecipeError(f"lora.target_modules can't be used here: {reason}. {remedy}") from error
-    found = adapted.targeted_module_names
-    if isinstance(lora.target_modules, list):
-        for name in lora.target_modules:
-            if not any(module == name or module.endswith(f".{name}") for module in found):
-                raise RecipeError(f"lora.target_modules: no module is called {name!r}. {remedy}")
-    for name, parameter in adapted.named_parameters():
-        place = re.search(r"\.layers\.(\d+)\.", name)
-        if parameter.requires_grad and left_out and (not place or int(place[1]) < left_out):
-            raise RecipeError(
-                f"lora.upper_layers: PEFT can't leave out {name!r}, so adapters of model family "
-                f"{model.config.model_type!r} can't be kept to the upper layers. {remedy}"
-            )
-    return adapted
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        text = str(error)
+        ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not ran_out and "can't allocate memory" not in text:
+            raise
+        raise ModelError(
+            f"the memory ran out while {recipe.model!r} was trained: "
+            f"{' '.join(text.split())[:200].rstrip('.')}. Lower "
+            "trainer.per_device_train_batch_size (examples_per_step keeps the step as it is), set "
+            "trainer.activation_checkpointing=true, or see `derta train ... --dry-run`. The last "
+            "checkpoint is kept"
+        ) from error
 
 
 def _last_checkpoint(output: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
+    """Clear away what a killed run left half-written; return its newest whole checkpoint."""
+    from derta.train.checkpoints import discard_incomplete, last_complete_checkpoint
 
     folder = output / "checkpoints"
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if is_main_process():
+        discard_incomplete(folder)
+    wait_for_all()
+    found = last_complete_checkpoint(folder)
+    return None if found is None else str(found)
 
 
-def _tokens_computed(examples: TrainingExamples, trainer: DertaTrainer) -> int:
+# --- after -------------------------------------------------------------------------------------
+
+
+def _finish(
+    prepared: Prepared, trainer: Any, output: Path, seconds: float, observer: Observer | None
+) -> TrainingSummary:
+    """Save the model and say that the run is done; every process takes part."""
+    from derta.train.card import write_card
+
+    recipe = prepared.recipe
+    partial = output / "model.partial"
+    if is_main_process():
+        shutil.rmtree(partial, ignore_errors=True)
+    wait_for_all()
+    trainer.save_model(str(partial))
+    wait_for_all()
+    tokens = None
+    if prepared.start is None:
+        tokens = _tokens_computed(trainer.examples, trainer)
+    summary = TrainingSummary(
+        method=str(recipe.method),
+        optimizer_steps=trainer.state.global_step,
+        examples=prepared.examples_count,
+        tokens_computed=tokens,
+        seconds=seconds,
+        log=[dict(entry) for entry in trainer.state.log_history if "loss" in entry],
+    )
+    if is_main_process():
+        (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle of this machine's paths
+        prepared.tokenizer.save_pretrained(partial)
+        manifest = json.loads((output / "manifest.json").read_text("utf-8"))
+        write_card(partial, recipe, manifest, asdict(summary))
+        replace_model(output)
+        write_atomically(output / "training.json", json.dumps(asdict(summary), indent=2) + "\n")
+        shutil.rmtree(output / "checkpoints", ignore_errors=True)
+        if observer is not None and observer.log is not None:
+            observer.log(summary.log)
+    wait_for_all()
+    return summary
+
+
+def _tokens_computed(examples: TrainingExamples, trainer: Any) -> int:
     """Count the tokens of the examples that were trained on, each sharing its own prefixes."""
     sampler = trainer.sampler()
     left = trainer.state.global_step * sampler.step_size

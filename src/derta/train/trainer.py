@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainingArguments
 from transformers.utils.import_utils import is_liger_kernel_available
@@ -26,8 +27,10 @@ from derta.errors import ModelError
 from derta.rows import TargetKind, TrainingRow
 from derta.train.adapters import install_fused_adapters
 from derta.train.blocks import reason_blocks_are_unused
+from derta.train.checkpoints import Checkpoints
 from derta.train.collate import RowCollator
-from derta.train.forward import install_supervised_forward
+from derta.train.finite import StopsAtNonFinite
+from derta.train.forward import Exact, install_supervised_forward
 
 __all__ = ["DertaTrainer", "packing_difference"]
 
@@ -35,7 +38,7 @@ _LOGGER = logging.getLogger(__name__)
 _SELF_CHECK_EXAMPLES = 4
 
 
-class DertaTrainer(Trainer):
+class DertaTrainer(StopsAtNonFinite, Checkpoints, Trainer):
     """Trains a causal language model, or a PEFT model around one, on `TrainingExamples`.
 
     `per_device_train_batch_size` counts examples: a triple or a helpful example is one, whatever
@@ -78,7 +81,8 @@ class DertaTrainer(Trainer):
         super().__init__(
             model=model, args=args, train_dataset=train_dataset, data_collator=collator, **kwargs
         )
-        if not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
+        divided = self.is_distributed_loading_by_transformers
+        if not (divided or self.is_fsdp_enabled or self.is_deepspeed_enabled):
             install_fused_adapters(model)
         self.examples = train_dataset
         # The loss is divided by the whole step's weights in the forward: no second division.
@@ -104,7 +108,7 @@ class DertaTrainer(Trainer):
     def _run_epoch(self, *args: Any, **kwargs: Any) -> Any:
         # accelerate doesn't reach the sampler where several processes resume inside an epoch.
         self._sampler.set_epoch(kwargs["epoch"])
-        return super()._run_epoch(*args, **kwargs)  # type: ignore[no-untyped-call]  # the Trainer's
+        return super()._run_epoch(*args, **kwargs)
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Tensor:
         """Sum the target weights of the optimizer step: all micro-batches, all processes."""
@@ -126,8 +130,16 @@ class DertaTrainer(Trainer):
             num_items_in_batch = inputs["target_weights"].sum()
         weights = torch.as_tensor(num_items_in_batch, dtype=torch.float32)
         denominator = weights.clamp(min=torch.finfo(torch.float32).tiny)
+        exact = {
+            name: Exact(inputs.pop(name))
+            for name in ("target_weights", "refusal_margins")
+            if name in inputs
+        }
         outputs = model(
-            **inputs, denominator=denominator, refusal_id=self.examples.settings.refusal_id
+            **inputs,
+            **exact,
+            denominator=Exact(denominator),
+            refusal_id=self.examples.settings.refusal_id,
         )
         self._count(kinds, outputs.target_losses, outputs.refusal_log_probabilities)
         # DDP and FSDP average the gradients over the processes; the sum is wanted.
@@ -178,6 +190,7 @@ class DertaTrainer(Trainer):
                 difference, tolerance = packing_difference(
                     cast(nn.Module, self.model), collator, groups, self.examples.settings.refusal_id
                 )
+            _divide_again(cast(nn.Module, self.model))
             if not difference <= tolerance:  # so that nan is a difference, too
                 _LOGGER.warning(
                     "Training on plain rows: a packed batch differs from a plain one by %.2e "
@@ -187,6 +200,17 @@ class DertaTrainer(Trainer):
                 )
                 self.data_collator = collator.plain()
         return super().train(*args, **kwargs)
+
+
+def _divide_again(model: nn.Module) -> None:
+    """Drop whole weights that FSDP2 kept after a forward pass for a backward pass that won't come.
+
+    The optimizer is made next: it would hold those copies instead of the divided weights, and the
+    last norm and the output matrix would never be trained.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _liger_settings(wanted: dict[str, bool] | None) -> dict[str, bool]:

@@ -1,0 +1,181 @@
+"""What a recipe and the way a run was launched come to: TrainingArguments and the step's layout.
+
+A step's examples are divided among processes and micro-batches. Covered: one process, and several
+started by torchrun or `accelerate launch` on one machine or many, which set WORLD_SIZE and friends.
+Not covered: the model and the data.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derta.errors import RecipeError
+from derta.train.recipe_fields import DPO, Recipe
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
+
+__all__ = [
+    "StepLayout",
+    "is_main_process",
+    "leave_the_group",
+    "made_arguments",
+    "processes",
+    "refused",
+    "step_layout",
+    "trainer_values",
+    "training_arguments",
+    "wait_for_all",
+]
+
+_MICRO_BATCH = 8
+"""transformers' own default."""
+_DEFAULTS: dict[str, Any] = {
+    "report_to": [],
+    "logging_steps": 5,
+    "save_strategy": "steps",
+    "save_steps": 20,
+    "save_total_limit": 1,
+    "disable_tqdm": True,
+    # A loss that is no number ends the run (derta.train.finite); it isn't hidden from the log.
+    "logging_nan_inf_filter": False,
+    # Every micro-batch reaches every weight, even one without targets; DDP need not search.
+    "ddp_find_unused_parameters": False,
+}
+
+_DPO_DEFAULTS: dict[str, Any] = {"learning_rate": 5e-7, "num_train_epochs": 1}
+"""Of the paper, for 8B. A rate for plain training is a hundred times too high for DPO."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepLayout:
+    """How the examples of an optimizer step are divided."""
+
+    processes: int
+    micro_batch: int
+    """Examples that a process computes at once."""
+    accumulation: int
+    """Micro-batches of a process in a step."""
+
+    @property
+    def examples(self) -> int:
+        """Examples of a step, over all processes."""
+        return self.processes * self.micro_batch * self.accumulation
+
+
+def processes() -> int:
+    """Count the processes that train together, as the launcher says."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main_process() -> bool:
+    """Say whether this process writes the run folder and speaks to the user."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def trainer_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the keys under `trainer`; for DPO those under `dpo.trainer` come before them."""
+    if recipe.method != DPO:
+        return dict(recipe.trainer)
+    values = {**recipe.trainer, **_DPO_DEFAULTS, **recipe.dpo.trainer}
+    if "max_steps" not in recipe.dpo.trainer:
+        values.pop("max_steps", None)  # it would win over the epochs
+    return values
+
+
+def step_layout(recipe: Recipe, count: int | None = None) -> StepLayout:
+    """Divide a step's examples among `count` processes (None: those that were launched).
+
+    Raises:
+        RecipeError: `examples_per_step` can't be divided so.
+    """
+    count = processes() if count is None else count
+    values = trainer_values(recipe)
+    largest = int(values.get("per_device_train_batch_size", _MICRO_BATCH))
+    total = recipe.examples_per_step
+    if total is None:
+        return StepLayout(count, largest, int(values.get("gradient_accumulation_steps", 1)))
+    share, rest = divmod(total, count)
+    if rest:
+        raise RecipeError(
+            f"examples_per_step: {total} can't be divided among {count} processes. Set it to a "
+            f"multiple of {count}, or start another number of processes"
+        )
+    micro = max(size for size in range(1, min(largest, share) + 1) if share % size == 0)
+    return StepLayout(count, micro, share // micro)
+
+
+def training_arguments(recipe: Recipe, folder: Path, layout: StepLayout) -> dict[str, Any]:
+    """Resolve the keyword values of transformers.TrainingArguments.
+
+    Raises:
+        RecipeError: a service in `report_to` isn't installed.
+    """
+    import torch
+
+    values = {
+        **_DEFAULTS,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        **trainer_values(recipe),
+        "output_dir": str(folder),
+        "seed": recipe.seed,
+        "per_device_train_batch_size": layout.micro_batch,
+        "gradient_accumulation_steps": layout.accumulation,
+    }
+    _check_services(values["report_to"])
+    return values
+
+
+def made_arguments(values: dict[str, Any]) -> TrainingArguments:
+    """Make transformers' TrainingArguments and, with several processes, their group.
+
+    Raises:
+        RecipeError: transformers refuses the values, or their combination, on this machine.
+    """
+    from transformers import TrainingArguments
+
+    try:
+        arguments = TrainingArguments(**values)
+        _ = arguments.device  # the processes meet here
+    except (ValueError, ImportError, TypeError, AttributeError) as error:
+        raise refused(error) from error
+    return arguments
+
+
+def refused(error: Exception) -> RecipeError:
+    """Say in a recipe's words that transformers refused the values under `trainer`."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return RecipeError(f"trainer: transformers refuses these values: {text.rstrip('.')}. Mend them")
+
+
+def _check_services(report_to: Any) -> None:
+    from transformers.integrations.integration_utils import get_available_reporting_integrations
+
+    wanted = [report_to] if isinstance(report_to, str) else list(report_to or ())
+    there = get_available_reporting_integrations()
+    for name in wanted:
+        if name not in (*there, "all", "none"):
+            raise RecipeError(
+                f"trainer.report_to: {name!r} can't be used here: it is no service that "
+                f"transformers knows, or its package isn't installed (pip install {name}). "
+                f"Usable now: {', '.join(there) or 'none'}"
+            )
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
+def leave_the_group() -> None:
+    """End the processes' group: torn down at the interpreter's exit, it aborts now and then."""
+    import torch.distributed as dist
+
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
