@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from derta.analysis.intervals import RESAMPLES
-from derta.cli import _parser
+from derta.arguments import make_parser
 from derta.data.files import load_helpful, load_triples
 from derta.packing import share_prefixes
 from derta.refusal import LOOP_COUNT, MAX_SUBSTANCE_WORDS
@@ -78,7 +78,7 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 
 
 def subcommands() -> dict[str, argparse.ArgumentParser]:
-    for action in _parser()._actions:
+    for action in make_parser()._actions:
         if isinstance(action, argparse._SubParsersAction):
             return dict(action.choices)
     raise AssertionError("the command line has no subcommands")
@@ -136,7 +136,7 @@ def test_every_derta_command_on_a_page_is_one_that_the_command_line_takes(path: 
         if len(words) == 1:  # a sentence speaks of the command
             assert words[0] in subcommands()
             continue
-        parsed, rest = _parser().parse_known_args(words)
+        parsed, rest = make_parser().parse_known_args(words)
         overrides = [*getattr(parsed, "overrides", []), *rest]
         assert all("=" in word and not word.startswith("-") for word in overrides), command
         load_recipe("quickstart", overrides)
@@ -144,13 +144,13 @@ def test_every_derta_command_on_a_page_is_one_that_the_command_line_takes(path: 
 
 @pytest.mark.parametrize("path", PAGES, ids=PAGE_NAMES)
 def test_every_flag_that_a_page_names_exists(path: Path) -> None:
-    known = OTHER_PROGRAMS_FLAGS | options_of(_parser())
+    known = OTHER_PROGRAMS_FLAGS | options_of(make_parser())
     for parser in subcommands().values():
         known |= options_of(parser)
     named = {
         flag
         for line in code_lines(path)
-        if not re.match(r"(?:source|python|git|.*pip) ", line)
+        if not re.match(r"(?:source|python|git|torchrun|accelerate|vllm|.*pip) ", line)
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line)
     }
     assert named <= known
@@ -170,10 +170,10 @@ def test_the_sweeps_table_is_what_its_runs_gave(marker: str, name: str) -> None:
     assert table == publish.sweep(REPOSITORY / "docs" / f"{name}.jsonl")
 
 
-def test_the_readme_or_the_guide_shows_every_command() -> None:
+def test_the_readme_or_a_guide_shows_every_command() -> None:
     shown = {
         command.split()[1]
-        for name in ("README.md", "docs/quickstart.md")
+        for name in ("README.md", "docs/quickstart.md", "docs/training.md")
         for command in derta_commands(REPOSITORY / name)
     }
     assert shown >= set(subcommands())

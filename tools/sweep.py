@@ -96,7 +96,7 @@ def generate(recipe: Recipe, test: TestSet, folder: Path) -> dict[str, Any]:
 
 def read(model: Any, recipe: Recipe, test: TestSet) -> dict[str, Any]:
     """Measure what reading the tune split's own responses tells."""
-    encoder = ChatEncoder(load_tokenizer(recipe.model))
+    encoder = ChatEncoder(load_tokenizer(recipe.model, recipe.prompt_format))
     refusal_id = find_refusal_id(encoder, recipe.refusal_word)
     harmful = measure_responses(
         model,

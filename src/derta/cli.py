@@ -14,19 +14,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from derta import __version__
+from derta.arguments import make_parser
 from derta.errors import DertaError
 from derta.terminal import console, stage, visible
 
 __all__ = ["main"]
-
-_METHODS = ("vanilla", "harmful-prefix", "rto", "derta")
-
-_OVERRIDES_HELP = (
-    "change keys of the recipe: dotted keys, YAML values, e.g. rows.kept_share=0.2 lora=null"
-)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a pipe has none
-    parser = _parser()
+    parser = make_parser()
     parsed, rest = parser.parse_known_args(arguments)
     # argparse gives up on positional arguments after an option; key=value may stand anywhere.
     if any(word.startswith("-") or "=" not in word for word in rest) or (
@@ -48,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        parsed.run(parsed)
+        _COMMANDS[parsed.command](parsed)
     except DertaError as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -66,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
+    if os.environ.get("RANK", "0") != "0":
+        return 2  # processes that train together fail together; the first one says why
     for line in message.splitlines():
         sys.stderr.write(f"derta: {visible(line)}\n")
     return 2
@@ -94,20 +89,61 @@ def _quickstart(parsed: argparse.Namespace) -> None:
 
 
 def _train(parsed: argparse.Namespace) -> None:
-    from derta.train.recipe import check_trainer_keys, load_recipe
+    from derta.train.recipe import check_trainer_keys, dump_recipe, load_recipe
 
-    recipe = load_recipe(parsed.recipe, parsed.overrides)
+    recipe = load_recipe(parsed.recipe, parsed.overrides, preset=parsed.preset)
     check_trainer_keys(recipe, parsed.recipe)
-    from derta.train.run import train_recipe
+    from derta.train.plan import describe
+    from derta.train.run import Observer, prepare, train_prepared
+    from derta.train.settings import is_main_process, leave_the_group
     from derta.train.source import encode_files, has_large_files
 
+    speaking = is_main_process()
+    screen = console(quiet=not speaking)
     output = parsed.output or Path("runs") / f"{Path(parsed.recipe).stem}-{recipe.method}"
-    if has_large_files(recipe):
-        with stage(console(), "Encoding the data") as progress:
-            encode_files(recipe, lambda done, total: progress(done >> 20, total >> 20))
-    with stage(console(), f"Training {recipe.method}") as progress:
-        train_recipe(recipe, output, progress=progress)
-    _say(f"The trained model is in {output}")
+    if speaking:
+        _say(dump_recipe(recipe))
+    try:
+        if has_large_files(recipe):
+            with stage(screen, "Encoding the data") as progress:
+                encode_files(recipe, lambda done, total: progress(done >> 20, total >> 20))
+        prepared = prepare(recipe)
+        if parsed.dry_run:
+            _say(describe(prepared) if speaking else "")
+            return
+        with stage(screen, f"Training {recipe.method}") as progress:
+            train_prepared(
+                prepared,
+                output,
+                Observer(progress if speaking else None, lambda log: _draw(output, log)),
+                overwrite=parsed.overwrite,
+            )
+    finally:
+        leave_the_group()
+    if speaking:
+        _say(f"The trained model is in {output / 'model'}; {output} also has the loss curves")
+
+
+def _draw(output: Path, log: list[dict[str, float]]) -> None:
+    from derta.report.curves import write_curves
+
+    write_curves(output, log)
+
+
+def _merge(parsed: argparse.Namespace) -> None:
+    from derta.train.merge import merge_run
+
+    with stage(console(), "Merging") as progress:
+        progress(0, 1)
+        merged = merge_run(parsed.run_folder, parsed.output)
+        progress(1, 1)
+    _say(f"The merged model is in {merged}")
+
+
+def _engine(parsed: argparse.Namespace) -> None:
+    from derta.train.presets import engine_path
+
+    _say(str(engine_path(parsed.name)))
 
 
 def _show(parsed: argparse.Namespace) -> None:
@@ -151,188 +187,11 @@ def _say(text: str) -> None:
     console().print(visible(text), markup=False, soft_wrap=True)
 
 
-# --- arguments -------------------------------------------------------------------------------
-
-
-def _count(text: str) -> int:
-    number = int(text) if text.isdecimal() else -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
-    return number
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _command(
-        None,
-        "derta",
-        "Train language models that can refuse at any position of a response (decoupled refusal "
-        "training), and measure how deep the refusal reaches.",
-        """\
-examples:
-  derta quickstart                  train and measure a small model on the CPU; one page of results
-  derta show                        see in ten seconds what the method does to a training example
-  derta train my.yaml lora.r=32     train with a recipe of your own
-  derta report runs/quickstart      write the page of results anew
-
-`derta COMMAND --help` says more. Exit codes: 0 done, 2 bad input, 130 interrupted.""",
-    )
-    parser.add_argument("--version", action="version", version=f"derta {__version__}")
-    parser.set_defaults(command=None)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    _add_quickstart(commands)
-    _add_show(commands)
-    _add_train(commands)
-    _add_report(commands)
-    return parser
-
-
-def _command(
-    commands: Any, name: str, description: str, epilog: str, summary: str = ""
-) -> argparse.ArgumentParser:
-    settings: dict[str, Any] = {
-        "description": description,
-        "epilog": epilog,
-        "formatter_class": argparse.RawDescriptionHelpFormatter,
-        "allow_abbrev": False,
-    }
-    if commands is None:
-        return argparse.ArgumentParser(prog=name, **settings)
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, **settings)
-    return parser
-
-
-def _add_quickstart(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "quickstart",
-        "Train the small embedded model twice on the sample set, the usual way (vanilla) and\n"
-        "decoupled (derta), measure both and the untouched model on the test split, print a\n"
-        "table and write results.json and report.html. A rerun reuses what is done.",
-        """\
-examples:
-  derta quickstart                          about half an hour on two idle cores
-  derta quickstart --budget smoke           the same path in minutes, with small numbers
-  derta quickstart --seed 2 --output runs/second
-  derta quickstart rows.kept_share=0.3 trainer.learning_rate=1e-4""",
-        "train and measure a small model; writes one page of results",
-    )
-    parser.add_argument(
-        "--budget",
-        choices=("full", "smoke"),
-        default="full",
-        help="full, or smoke: less data and fewer questions (default: full)",
-    )
-    parser.add_argument("--seed", type=_count, help="of the training (default: the recipe's)")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        help="the run folder (default: runs/quickstart, and runs/quickstart-smoke for smoke)",
-    )
-    parser.add_argument(
-        "--model",
-        metavar="NAME|PATH",
-        help="another chat model: a folder or a hub id (default: the embedded one)",
-    )
-    parser.add_argument(
-        "--reveal",
-        action="store_true",
-        help="don't mask harmful text in the terminal",
-    )
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES_HELP)
-    parser.set_defaults(run=_quickstart)
-
-
-def _add_show(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "show",
-        "Print one training example token by token, with what the model is taught to say at\n"
-        "each place. Needs a tokenizer, no model. Harmful responses are masked.",
-        """\
-examples:
-  derta show                                the first triple of the sample set, as DeRTa trains it
-  derta show --method vanilla               the same triple the usual way
-  derta show --epoch 1                      the next epoch draws another k and other places
-  derta show --helpful --index 4            a helpful example
-  derta show --triples my.jsonl --id q17 --model path/to/model
-  derta show rows.kept_share=1 --full       every place of the harmful response is a target""",
-        "print one training example token by token with its targets",
-    )
-    parser.add_argument(
-        "--triples",
-        "--data",
-        dest="data",
-        metavar="FILE|sample",
-        help="a JSONL file or 'sample' (default: what the recipe names); with --helpful a file "
-        "of helpful examples",
-    )
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
-        "--index", type=_count, default=0, metavar="N", help="the row, counted from 0 (default: 0)"
-    )
-    which.add_argument("--id", metavar="ID", help="the row by its id")
-    parser.add_argument("--helpful", action="store_true", help="a helpful example, no triple")
-    parser.add_argument("--method", choices=_METHODS, help="how to train (default: the recipe's)")
-    parser.add_argument(
-        "--model", metavar="NAME|PATH", help="whose tokenizer (default: the recipe's model)"
-    )
-    parser.add_argument("--seed", type=_count, help="of the draws (default: the recipe's)")
-    parser.add_argument(
-        "--epoch", type=_count, default=0, help="the epoch, counted from 0 (default: 0)"
-    )
-    parser.add_argument(
-        "--recipe",
-        default="quickstart",
-        metavar="NAME|FILE",
-        help="a recipe file or a packaged recipe (default: quickstart)",
-    )
-    parser.add_argument("--reveal", action="store_true", help="show the harmful response's tokens")
-    parser.add_argument("--full", action="store_true", help="show all tokens of long responses")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES_HELP)
-    parser.set_defaults(run=_show)
-
-
-def _add_train(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "train",
-        "Train a model as a recipe says. A recipe is one YAML file; the packaged ones are\n"
-        "known by name (quickstart) and are a good beginning for your own.",
-        """\
-examples:
-  derta train quickstart --output runs/mine
-  derta train my.yaml method=vanilla trainer.num_train_epochs=1
-  derta train quickstart data.triples=my_triples.jsonl data.helpful=my_helpful.jsonl""",
-        "train a model as a recipe says",
-    )
-    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file or a packaged recipe's name")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES_HELP)
-    parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE-METHOD)"
-    )
-    parser.set_defaults(run=_train)
-
-
-def _add_report(commands: Any) -> None:
-    parser = _command(
-        commands,
-        "report",
-        "Write the page of a run anew from its results.json: one HTML file that needs no network.",
-        """\
-examples:
-  derta report runs/quickstart
-  derta report runs/quickstart -o page.html""",
-        "write the page of a run anew",
-    )
-    parser.add_argument(
-        "run_folder", metavar="RUN", type=Path, help="a run folder or its results.json"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="where to write the page (default: report.html beside results.json)",
-    )
-    parser.set_defaults(run=_report)
+_COMMANDS = {
+    "quickstart": _quickstart,
+    "show": _show,
+    "train": _train,
+    "merge": _merge,
+    "engine": _engine,
+    "report": _report,
+}

@@ -133,7 +133,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
         progress(1, 1)
         # What is wrong is said now, not after the untouched model has been measured.
         check_trainer_keys(recipe, "command line")
-        load_training_data(recipe, ChatEncoder(load_tokenizer(recipe.model)))
+        load_training_data(recipe, ChatEncoder(load_tokenizer(recipe.model, recipe.prompt_format)))
     test = TestSet.sample("test", BUDGETS[budget].test_limit)
     seconds: dict[str, float] = {}
     measurements: dict[str, Measurement] = {}
@@ -166,6 +166,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
                 test,
                 folder,
                 fingerprint=digest(fingerprint, test.fingerprint, __version__),
+                prompt_format=recipe.prompt_format,
                 progress=progress,
             )
         seconds[f"{name}/evaluate"] = measurements[name].seconds

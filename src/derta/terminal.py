@@ -50,11 +50,11 @@ def mask(text: str) -> str:
     return "".join(character if character in _KEPT else _MASK for character in text)
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """Make the console that derta prints on; colours only on terminals and without NO_COLOR."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, emoji=False)
+    return Console(stderr=stderr, highlight=False, emoji=False, quiet=quiet)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from derta import refusal
 from derta.analysis.probability import measure_responses
 from derta.analysis.records import RefusalRecord, read_records, write_records
 from derta.data.encode import ChatEncoder, find_refusal_id
-from derta.data.models import load_tokenizer
+from derta.data.models import PromptFormat, load_tokenizer
 from derta.data.sample import (
     SampleHelpful,
     SampleTriple,
@@ -101,6 +101,7 @@ def measure(
     folder: Path,
     *,
     fingerprint: str,
+    prompt_format: PromptFormat = "chat",
     progress: Progress | None = None,
 ) -> Measurement:
     """Measure a model on a test set, or read the measurement that `folder` holds already.
@@ -112,6 +113,7 @@ def measure(
         test: the questions.
         folder: the model's run folder.
         fingerprint: of the model; with that of the test set it tells whether files are current.
+        prompt_format: chat, or inst for a base model without a template.
         progress: called with (done, total) in generated responses and read responses.
     """
     key = digest(fingerprint, test.fingerprint)
@@ -120,7 +122,7 @@ def measure(
     kept = _kept(folder, key)
     if kept is not None and kept.rules == rules:
         return kept.measurement
-    tokenizer = load_tokenizer(tokenizer_name)
+    tokenizer = load_tokenizer(tokenizer_name, prompt_format)
     encoder = ChatEncoder(tokenizer)
     refusal_id = find_refusal_id(encoder, refusal_word)
     keep_freed_memory()

@@ -1,0 +1,255 @@
+"""The arguments of the `derta` command, and what `--help` says.
+
+Covered: names, defaults and texts. Not covered: what the commands do (`derta.cli`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from derta import __version__
+
+__all__ = ["make_parser"]
+
+_METHODS = ("vanilla", "harmful-prefix", "rto", "derta")
+
+_OVERRIDES_HELP = (
+    "change keys of the recipe: dotted keys, YAML values, e.g. rows.kept_share=0.2 lora=null"
+)
+
+
+def _count(text: str) -> int:
+    number = int(text) if text.isdecimal() else -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return number
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the `derta` command; `command` says which was chosen, or is None."""
+    parser = _command(
+        None,
+        "derta",
+        "Train language models that can refuse at any position of a response (decoupled refusal "
+        "training), and measure how deep the refusal reaches.",
+        """\
+examples:
+  derta quickstart                  train and measure a small model on the CPU; one page of results
+  derta show                        see in ten seconds what the method does to a training example
+  derta train my.yaml lora.r=32     train with a recipe of your own
+  derta merge runs/mine -o merged   one whole model of an adapter and its base
+  derta report runs/quickstart      write the page of results anew
+
+`derta COMMAND --help` says more. Exit codes: 0 done, 2 bad input, 130 interrupted.""",
+    )
+    parser.add_argument("--version", action="version", version=f"derta {__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_quickstart(commands)
+    _add_show(commands)
+    _add_train(commands)
+    _add_merge(commands)
+    _add_engine(commands)
+    _add_report(commands)
+    return parser
+
+
+def _command(
+    commands: Any, name: str, description: str, epilog: str, summary: str = ""
+) -> argparse.ArgumentParser:
+    settings: dict[str, Any] = {
+        "description": description,
+        "epilog": epilog,
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+        "allow_abbrev": False,
+    }
+    if commands is None:
+        return argparse.ArgumentParser(prog=name, **settings)
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, **settings)
+    return parser
+
+
+def _add_quickstart(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "quickstart",
+        "Train the small embedded model twice on the sample set, the usual way (vanilla) and\n"
+        "decoupled (derta), measure both and the untouched model on the test split, print a\n"
+        "table and write results.json and report.html. A rerun reuses what is done.",
+        """\
+examples:
+  derta quickstart                          about half an hour on two idle cores
+  derta quickstart --budget smoke           the same path in minutes, with small numbers
+  derta quickstart --seed 2 --output runs/second
+  derta quickstart rows.kept_share=0.3 trainer.learning_rate=1e-4""",
+        "train and measure a small model; writes one page of results",
+    )
+    parser.add_argument(
+        "--budget",
+        choices=("full", "smoke"),
+        default="full",
+        help="full, or smoke: less data and fewer questions (default: full)",
+    )
+    parser.add_argument("--seed", type=_count, help="of the training (default: the recipe's)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="the run folder (default: runs/quickstart, and runs/quickstart-smoke for smoke)",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME|PATH",
+        help="another chat model: a folder or a hub id (default: the embedded one)",
+    )
+    parser.add_argument(
+        "--reveal",
+        action="store_true",
+        help="don't mask harmful text in the terminal",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES_HELP)
+
+
+def _add_show(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "show",
+        "Print one training example token by token, with what the model is taught to say at\n"
+        "each place. Needs a tokenizer, no model. Harmful responses are masked.",
+        """\
+examples:
+  derta show                                the first triple of the sample set, as DeRTa trains it
+  derta show --method vanilla               the same triple the usual way
+  derta show --epoch 1                      the next epoch draws another k and other places
+  derta show --helpful --index 4            a helpful example
+  derta show --triples my.jsonl --id q17 --model path/to/model
+  derta show rows.kept_share=1 --full       every place of the harmful response is a target""",
+        "print one training example token by token with its targets",
+    )
+    parser.add_argument(
+        "--triples",
+        "--data",
+        dest="data",
+        metavar="FILE|sample",
+        help="a JSONL file or 'sample' (default: what the recipe names); with --helpful a file "
+        "of helpful examples",
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--index", type=_count, default=0, metavar="N", help="the row, counted from 0 (default: 0)"
+    )
+    which.add_argument("--id", metavar="ID", help="the row by its id")
+    parser.add_argument("--helpful", action="store_true", help="a helpful example, no triple")
+    parser.add_argument("--method", choices=_METHODS, help="how to train (default: the recipe's)")
+    parser.add_argument(
+        "--model", metavar="NAME|PATH", help="whose tokenizer (default: the recipe's model)"
+    )
+    parser.add_argument("--seed", type=_count, help="of the draws (default: the recipe's)")
+    parser.add_argument(
+        "--epoch", type=_count, default=0, help="the epoch, counted from 0 (default: 0)"
+    )
+    parser.add_argument(
+        "--recipe",
+        default="quickstart",
+        metavar="NAME|FILE",
+        help="a recipe file or a packaged recipe (default: quickstart)",
+    )
+    parser.add_argument("--reveal", action="store_true", help="show the harmful response's tokens")
+    parser.add_argument("--full", action="store_true", help="show all tokens of long responses")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES_HELP)
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "train",
+        "Train a model as a recipe says: one YAML file. The packaged ones are known by name\n"
+        "(quickstart, smollm2-135m, llama3-8b ...) and are a good beginning for your own. The\n"
+        "same command continues a run that was interrupted. Several processes are started by\n"
+        "torchrun or accelerate launch.",
+        """\
+examples:
+  derta train quickstart --output runs/mine
+  derta train my.yaml method=vanilla trainer.num_train_epochs=1
+  derta train llama3-8b --preset paper --dry-run
+  derta train quickstart data.triples=my_triples.jsonl data.helpful=my_helpful.jsonl
+  torchrun --nproc-per-node 8 -m derta train llama3-8b""",
+        "train a model as a recipe says",
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file or a packaged recipe's name")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help=_OVERRIDES_HELP)
+    parser.add_argument(
+        "--preset",
+        metavar="NAME",
+        help="lay a set of values over the recipe: paper, released-code or default; key=value "
+        "comes after it",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="the run folder (default: runs/RECIPE-METHOD)"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print the resolved recipe, the steps and the memory it takes; train nothing",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace the run of another recipe that lies in the run folder",
+    )
+
+
+def _add_merge(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "merge",
+        "Write a finished run as one whole model in safetensors: an adapter is merged into its\n"
+        "base. Plain transformers and vLLM load it without derta.",
+        """\
+examples:
+  derta merge runs/mine -o merged
+  derta merge runs/quickstart/derta -o merged""",
+        "write a finished run as one whole model",
+    )
+    parser.add_argument("run_folder", metavar="RUN", type=Path, help="the folder of a training run")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", required=True, help="a new folder"
+    )
+
+
+def _add_engine(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "engine",
+        "Print the path of a packaged configuration for `accelerate launch`: ddp, fsdp2 or zero3.",
+        """\
+examples:
+  accelerate launch --config_file "$(derta engine zero3)" -m derta train llama3-8b""",
+        "print the path of a configuration for accelerate launch",
+    )
+    parser.add_argument("name", metavar="NAME", help="ddp, fsdp2 or zero3")
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "report",
+        "Write the page of a run anew from its results.json: one HTML file that needs no network.",
+        """\
+examples:
+  derta report runs/quickstart
+  derta report runs/quickstart -o page.html""",
+        "write the page of a run anew",
+    )
+    parser.add_argument(
+        "run_folder", metavar="RUN", type=Path, help="a run folder or its results.json"
+    )
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="where to write the page (default: report.html beside results.json)",
+    )
