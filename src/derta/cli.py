@@ -95,19 +95,21 @@ def _train(parsed: argparse.Namespace) -> None:
     check_trainer_keys(recipe, parsed.recipe)
     from derta.train.plan import describe
     from derta.train.run import Observer, prepare, train_prepared
-    from derta.train.settings import is_main_process, leave_the_group
+    from derta.train.settings import check_machine, is_main_process, leave_the_group
     from derta.train.source import encode_files, has_large_files
 
     speaking = is_main_process()
     screen = console(quiet=not speaking)
     output = parsed.output or Path("runs") / f"{Path(parsed.recipe).stem}-{recipe.method}"
-    if speaking:
-        _say(dump_recipe(recipe))
     try:
         if has_large_files(recipe):
             with stage(screen, "Encoding the data") as progress:
                 encode_files(recipe, lambda done, total: progress(done >> 20, total >> 20))
+        if not parsed.dry_run:
+            check_machine(recipe)
         prepared = prepare(recipe)
+        if speaking:
+            _say(dump_recipe(recipe))
         if parsed.dry_run:
             _say(describe(prepared) if speaking else "")
             return

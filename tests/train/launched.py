@@ -1,7 +1,8 @@
 """Training runs in several processes, one after the other: run as a script under torchrun.
 
 The argument is a JSON file: a list of [recipe file, run folder, step]. A step above 0 first stops
-the run after the checkpoint of that step, in every process, and then trains it again.
+the run after the checkpoint of that step, in every process, and then trains it again. A second
+argument "deepspeed" makes the processes meet as DeepSpeed's do on a machine without a GPU.
 """
 
 from __future__ import annotations
@@ -57,6 +58,10 @@ def main(cases: Path) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[2:] == ["deepspeed"]:
+        import deepspeed  # type: ignore[import-not-found]  # optional
+
+        deepspeed.init_distributed(dist_backend="gloo")
     main(Path(sys.argv[1]))
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()

@@ -31,13 +31,13 @@ def recipe(**changed: Any) -> Recipe:
     values: dict[str, Any] = {
         "model": "maker/tiny-chat",
         "method": "derta",
-        "data": {"triples": "/home/somebody/secret/triples.jsonl", "helpful": "sample"},
+        "data": {"triples": "/mnt/somebody/secret/triples.jsonl", "helpful": "sample"},
         "rows": {"kept_share": 0.05, "weights": {"refusal_transition": 0.5}},
         "lora": {"r": 96, "alpha": 16, "dropout": 0.05},
         "trainer": {
             "learning_rate": 1e-4,
             "lr_scheduler_type": "cosine",
-            "logging_dir": "/home/somebody/logs",
+            "logging_dir": "/mnt/somebody/logs",
             "hub_token": "hf_secret",
         },
     }
@@ -51,9 +51,9 @@ def manifest(**changed: Any) -> dict[str, Any]:
         "seed": 1,
         "examples_per_step": 128,
         "left_out": 3,
-        "command": ["train", "/home/somebody/r.yaml"],
+        "command": ["train", "/mnt/somebody/r.yaml"],
         "data": {
-            "/home/somebody/secret/triples.jsonl": {"sha256": "ab" * 32, "rows": 3000},
+            "/mnt/somebody/secret/triples.jsonl": {"sha256": "ab" * 32, "rows": 3000},
             "sample/helpful.jsonl": {"sha256": "cd" * 32, "rows": 551},
         },
         "versions": {"torch": "2.13.0", "peft": "0.21.2"},
@@ -157,13 +157,13 @@ def test_methods_are_told_apart() -> None:
 
 
 def test_data_are_told_by_last_name_hash_and_rows_and_no_path_or_secret_is_told() -> None:
-    text = model_card(recipe(model="/home/somebody/models/mine"), manifest(), training())
+    text = model_card(recipe(model="/mnt/somebody/models/mine"), manifest(), training())
     rows = cells(text)
     assert ["triples.jsonl", "ab" * 32, "3,000"] in rows
     assert ["helpful.jsonl of derta’s sample set", "cd" * 32, "551"] in rows
     assert "3 rows were left out" in text
     assert front_matter(text)["base_model"] == "mine"
-    for word in ("somebody", "secret", "/home"):
+    for word in ("somebody", "secret", "/mnt"):
         assert word not in text
 
 

@@ -220,7 +220,7 @@ def test_a_dry_run_says_steps_and_memory_and_trains_nothing(
     assert train(recipe, tmp_path / "run", "--dry-run", "examples_per_step=7") == 0
     shown = capsys.readouterr().out
     assert "8 triples, 6 helpful" in shown
-    assert "7 examples: 1 processes x 1 at once x 7 times" in shown
+    assert "7 examples: 1 at once, 7 times in each of 1 processes" in shown
     assert "steps      4, of which 2 are an epoch" in shown
     assert "weights" in shown
     assert not (tmp_path / "run").exists()

@@ -84,7 +84,7 @@ def _recipe(folder: Path, kind: str = "full", **changes: Any) -> Recipe:
             "helpful": str(folder / "helpful.jsonl"),
         },
         "lora": {"r": 4, "alpha": 16} if kind == "lora" else None,
-        "dpo": {"starting_run": str(folder / kind), "beta": 0.3, "trainer": {}},
+        "dpo": {"starting_run": str(folder / kind), "beta": 0.3, "trainer": NUMBERS},
         "trainer": NUMBERS,
     }
     return Recipe.model_validate({**values, **changes})

@@ -6,11 +6,14 @@ Covered: steps, their layout and the memory of a process. Not covered: the estim
 
 from __future__ import annotations
 
+import heapq
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from derta.data.epoch import TrainingExamples
 from derta.data.models import load_config
+from derta.packing import share_prefixes
 from derta.train.settings import trainer_values
 from derta.train.source import row_settings
 
@@ -46,7 +49,7 @@ def memory_plan(prepared: Prepared, values: dict[str, Any]) -> Plan:
         checkpointing=bool(checkpointing),
         mixed_precision=bool(values.get("bf16") or values.get("fp16")),
         optimizer=str(values.get("optim", "adamw_torch_fused")),
-        longest_tokens=_longest_example(prepared),
+        longest_tokens=_longest_tokens(prepared, layout.micro_batch),
     )
 
 
@@ -77,10 +80,10 @@ def describe(prepared: Prepared) -> str:
     estimate = estimate_memory(prepared.recipe, load_config(prepared.recipe.model), plan)
     lines = [
         f"examples   {_examples(prepared)}",
-        f"a step     {layout.examples} examples: {layout.processes} processes x "
-        f"{layout.micro_batch} at once x {layout.accumulation} times",
+        f"a step     {layout.examples} examples: {layout.micro_batch} at once, "
+        f"{layout.accumulation} times in each of {layout.processes} processes",
         f"steps      {steps}, of which {prepared.steps_an_epoch} are an epoch",
-        f"longest    {plan.longest_tokens} tokens in the rows of an example",
+        f"longest    {plan.longest_tokens} tokens an example, in a micro-batch of the longest",
         "",
         describe_memory(estimate),
     ]
@@ -101,16 +104,24 @@ def _examples(prepared: Prepared) -> str:
     return f"{triples} triples, {count - triples} helpful; {left_out} over-long rows are left out"
 
 
-def _longest_example(prepared: Prepared) -> int:
-    """Count the tokens of the longest example's rows, among those that are looked at."""
+def _longest_tokens(prepared: Prepared, micro_batch: int) -> int:
+    """Count an example's tokens in the micro-batch of the longest examples that are looked at."""
+    lengths = heapq.nlargest(micro_batch, _lengths(prepared))
+    return -(-sum(lengths) // len(lengths))
+
+
+def _lengths(prepared: Prepared) -> Iterator[int]:
+    """Yield the tokens of the rows of each example that is looked at."""
     if prepared.start is not None:
         pairs: Any = prepared.data
-        return max(
-            2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids)
-            for row in pairs.rows
-        )
+        for row in pairs.rows:
+            yield 2 * len(row.prompt_ids) + len(row.chosen_ids) + len(row.rejected_ids)
+        return
     data: Any = prepared.data
     settings = row_settings(prepared.recipe, prepared.refusal_id, prepared.tokenizer)
     examples = TrainingExamples(data.examples, settings)
     every = max(1, len(examples) // _LOOKED_AT)
-    return max(sum(map(len, examples.rows(0, index))) for index in range(0, len(examples), every))
+    for index in range(0, len(examples), every):
+        rows = examples.rows(0, index)
+        packed = prepared.recipe.rows.pack
+        yield len(share_prefixes(rows)) if packed else sum(map(len, rows))

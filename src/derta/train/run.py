@@ -39,6 +39,7 @@ from derta.train.run_folder import (
 )
 from derta.train.settings import (
     StepLayout,
+    check_machine,
     is_main_process,
     made_arguments,
     refused,
@@ -163,6 +164,7 @@ def train_prepared(
     done = finished_run(output, fingerprint)
     if done is not None:
         return done
+    check_machine(recipe)
     if prepared.start is not None and prepared.start.folder.resolve() == output.resolve():
         raise RecipeError("dpo.starting_run is the output folder. Name another with --output")
     values = training_arguments(recipe, output / "checkpoints", prepared.layout)
@@ -211,7 +213,6 @@ def _make_trainer(
 ) -> Any:
     import torch
 
-    from derta.attention import FLEX
     from derta.train.callbacks import ReportLog, ReportProgress
 
     recipe = prepared.recipe
@@ -224,8 +225,6 @@ def _make_trainer(
     keep_freed_memory()
     # LoRA's matrices are drawn from the global generator.
     torch.manual_seed(recipe.seed)
-    if recipe.attention == FLEX and not torch.cuda.is_available():
-        raise RecipeError("attention: flex_attention can't train on a CPU. Use attention=sdpa")
     try:
         if prepared.start is not None:
             from derta.train.dpo import make_dpo_trainer
@@ -280,12 +279,6 @@ def _load_for_training(recipe: Recipe, processes: int, arguments: Any) -> Any:
     """Load the model as it is trained, with its adapter."""
     import torch
 
-    if recipe.sharding is not None and processes < 2:
-        raise RecipeError(
-            f"sharding: {recipe.sharding} divides the weights among processes, and one was "
-            "started. Start several (torchrun --nproc-per-node 2 -m derta train ...), or set "
-            "sharding=null"
-        )
     on_gpu = torch.cuda.is_available()
     frozen = recipe.lora is not None
     model = load_model(

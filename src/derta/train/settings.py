@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "StepLayout",
+    "check_machine",
     "is_main_process",
     "leave_the_group",
     "made_arguments",
@@ -127,6 +128,30 @@ def training_arguments(recipe: Recipe, folder: Path, layout: StepLayout) -> dict
     }
     _check_services(values["report_to"])
     return values
+
+
+def check_machine(recipe: Recipe) -> None:
+    """See that what a recipe asks of the machine is there.
+
+    Raises:
+        RecipeError: it asks for a GPU where there is none, or for several processes where one was
+            started.
+    """
+    import torch
+
+    on_gpu = torch.cuda.is_available()
+    if recipe.attention == "flex_attention" and not on_gpu:
+        raise RecipeError("attention: flex_attention can't train on a CPU. Use attention=sdpa")
+    if recipe.quantization is not None and not on_gpu:
+        raise RecipeError(
+            f"quantization: {recipe.quantization} needs a CUDA GPU. Use quantization=null"
+        )
+    if recipe.sharding is not None and processes() < 2:
+        raise RecipeError(
+            f"sharding: {recipe.sharding} divides the weights among processes, and one was "
+            "started. Start several (torchrun --nproc-per-node 2 -m derta train ...), or set "
+            "sharding=null"
+        )
 
 
 def made_arguments(values: dict[str, Any]) -> TrainingArguments:
