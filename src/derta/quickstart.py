@@ -19,6 +19,7 @@ import platform
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +121,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
     from derta.analysis.bounds import quickstart_bounds
     from derta.analysis.summary import choose_examples, summarise_model
     from derta.evaluate.measure import TestSet, measure
+    from derta.report.curves import write_curves
     from derta.train.run import load_trained_model, train_recipe
 
     with stage(console, "Preparing the model") as progress:
@@ -151,7 +153,9 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
             method = recipe.method if name == "derta" else Method.VANILLA
             run_recipe = recipe.model_copy(update={"method": method})
             with stage(console, f"Training {name}") as progress:
-                summary = train_recipe(run_recipe, folder, progress=progress)
+                summary = train_recipe(
+                    run_recipe, folder, progress=progress, log=partial(write_curves, folder)
+                )
             trained[name] = _as_dict(summary)
             seconds[f"{name}/train"] = summary.seconds
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
@@ -185,6 +189,8 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
         }
         for name, measurement in measurements.items()
     ]
+    for model in models[1:]:
+        _tell_results(output / model["name"], model)
     return {
         "schema": "derta/results/1",
         "derta_version": __version__,
@@ -202,6 +208,18 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
         "examples": choose_examples({n: m.records for n, m in measurements.items()}),
         "bounds": quickstart_bounds(models),
     }
+
+
+def _tell_results(folder: Path, model: dict[str, Any]) -> None:
+    """Write a trained model's measurement into its run folder and its model card."""
+    from derta.train.card import write_card
+    from derta.train.recipe import load_recipe
+
+    write_atomically(folder / "evaluation.json", json.dumps(model, indent=1) + "\n")
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    write_card(
+        folder / "model", load_recipe(folder / "recipe.yaml"), manifest, model["training"], model
+    )
 
 
 def _loader(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:

@@ -290,7 +290,7 @@ def test_the_snippets_are_python_that_loads_this_model(
 def test_an_adapter_that_vllm_may_not_serve_is_to_be_merged(lora: dict[str, Any]) -> None:
     text = model_card(recipe(lora=lora), manifest(), training())
     assert "enable_lora" not in text
-    assert "merge_run" in text
+    assert "derta merge" in text
 
 
 def test_a_merged_model_of_a_quantised_run_says_that_it_differs() -> None:

@@ -24,14 +24,17 @@ __all__ = [
     "INST_TEMPLATE",
     "INST_TEMPLATE_OWN_BLANK",
     "PromptFormat",
+    "as_model_error",
     "cache_folder",
     "default_model_folder",
     "has_learnt_prompt",
+    "hidden_bars",
     "inner_model",
     "load_config",
     "load_model",
     "load_tokenizer",
     "model_path",
+    "quiet_transformers",
 ]
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
@@ -102,7 +105,7 @@ def _convert_gguf(gguf: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with _quiet_transformers():
+    with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
         model = AutoModelForCausalLM.from_pretrained(
             gguf.parent, gguf_file=gguf.name, dtype=torch.float32
@@ -137,7 +140,7 @@ def load_tokenizer(name: str, prompt_format: PromptFormat = "chat") -> Any:
     from transformers import AutoTokenizer
 
     path = model_path(name)
-    with _quiet_transformers(), _as_model_error(name, "tokenizer"):
+    with quiet_transformers(), as_model_error(name, "tokenizer"):
         tokenizer: Any = AutoTokenizer.from_pretrained(path)
     if prompt_format == "inst":
         own_blank = puts_blank_first(tokenizer)
@@ -154,7 +157,7 @@ def load_config(name: str) -> Any:
     from transformers import AutoConfig
 
     path = model_path(name)
-    with _quiet_transformers(), _as_model_error(name, "model"):
+    with quiet_transformers(), as_model_error(name, "model"):
         return AutoConfig.from_pretrained(path)
 
 
@@ -198,7 +201,7 @@ def load_model(
         settings["distributed_config"] = DistributedConfig(
             fsdp_size=divided_among, fsdp_mixed_precision=computed_in_bfloat16
         )
-    with _quiet_transformers(), _as_model_error(name, "model"):
+    with quiet_transformers(), as_model_error(name, "model"):
         return AutoModelForCausalLM.from_pretrained(path, **settings)
 
 
@@ -225,7 +228,8 @@ def _quantized(torch: Any) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _as_model_error(name: str, what: str) -> Iterator[None]:
+def as_model_error(name: str, what: str) -> Iterator[None]:
+    """Turn what transformers says about a name that it can't load into a ModelError."""
     try:
         yield
     except (OSError, ValueError, KeyError) as error:
@@ -237,18 +241,29 @@ def _as_model_error(name: str, what: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet_transformers() -> Iterator[None]:
+def quiet_transformers() -> Iterator[None]:
     """Hide loading bars and notes that say nothing to a user of derta."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    try:
+        with hidden_bars():
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def hidden_bars() -> Iterator[None]:
+    """Hide transformers' bars: on a terminal they would run through derta's own."""
+    from transformers.utils import logging
+
+    bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
 

@@ -41,7 +41,7 @@ class ReportProgress(TrainerCallback):
 class ReportLog(TrainerCallback):
     """Tells a function at every checkpoint what has been logged so far."""
 
-    def __init__(self, report: Callable[[list[dict[str, float]]], None]) -> None:
+    def __init__(self, report: Callable[[list[dict[str, float]]], object]) -> None:
         """Report the entries with a loss to `report`."""
         self.report = report
 

@@ -293,7 +293,7 @@ def _loading_adapter(recipe: Recipe) -> Iterator[str]:
         "model = PeftModel.from_pretrained(base, folder)",
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
     )
-    merging = "`derta.train.merge.merge_run` makes a whole model of this adapter"
+    merging = "`derta merge RUN -o DIR` makes a whole model of a run with an adapter"
     rank = next((r for r in _VLLM_RANKS if recipe.lora and r >= recipe.lora.r), None)
     if rank is None or (recipe.lora and recipe.lora.target_parameters):
         yield f"vLLM may not serve this adapter as it is: {merging}, which it serves."

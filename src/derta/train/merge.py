@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from derta.data.models import _as_model_error, _quiet_transformers, load_tokenizer, model_path
+from derta.data.models import as_model_error, load_tokenizer, model_path, quiet_transformers
 from derta.errors import ModelError
 from derta.train.adapt import without_foreign_warnings
 from derta.train.card import write_card
@@ -67,7 +67,9 @@ def merge_run(run: Path, output: Path, *, progress: Progress | None = None) -> P
             report(0, 1)
             _copy_model(run / "model", temporary)
             report(1, 1)
-        write_card(temporary, recipe, manifest, training, merged=True)
+        measured = run / "evaluation.json"
+        evaluation = _read(measured) if measured.exists() else None
+        write_card(temporary, recipe, manifest, training, evaluation, merged=True)
     return output
 
 
@@ -190,7 +192,7 @@ def _save_merged(recipe: Recipe, adapter: Path, folder: Path, report: Progress) 
     report(1, 3)
     merged = merge_adapter(base, adapter)
     report(2, 3)
-    with _quiet_transformers():
+    with quiet_transformers():
         merged.save_pretrained(folder)
         # Trained with, and so with the recipe's prompt format as its template.
         load_tokenizer(str(adapter)).save_pretrained(folder)
@@ -203,7 +205,7 @@ def _load_base(recipe: Recipe) -> Any:
     from transformers import AutoModelForCausalLM
 
     dtype: Any = torch.bfloat16 if recipe.quantization else "auto"
-    with _quiet_transformers(), _as_model_error(recipe.model, "model"):
+    with quiet_transformers(), as_model_error(recipe.model, "model"):
         return AutoModelForCausalLM.from_pretrained(model_path(recipe.model), dtype=dtype)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.epoch import TrainingExamples
-from derta.data.models import load_model, load_tokenizer
+from derta.data.models import hidden_bars, load_model, load_tokenizer
 from derta.errors import ModelError, RecipeError
 from derta.files import write_atomically
 from derta.matmul import onednn_matmul
@@ -70,7 +70,7 @@ class Observer:
 
     progress: Callable[[int, int], None] | None = None
     """Called with (done, total) steps."""
-    log: Callable[[list[dict[str, float]]], None] | None = None
+    log: Callable[[list[dict[str, float]]], object] | None = None
     """Called at checkpoints and at the end with all log entries so far."""
 
 
@@ -134,6 +134,7 @@ def train_recipe(
     output: Path,
     *,
     progress: Callable[[int, int], None] | None = None,
+    log: Callable[[list[dict[str, float]]], object] | None = None,
     overwrite: bool = True,
 ) -> TrainingSummary:
     """Train what the recipe says into `output`; continue or reuse what is there already.
@@ -141,7 +142,7 @@ def train_recipe(
     Raises:
         DertaError: as `prepare` and `train_prepared`.
     """
-    return train_prepared(prepare(recipe), output, Observer(progress), overwrite=overwrite)
+    return train_prepared(prepare(recipe), output, Observer(progress, log), overwrite=overwrite)
 
 
 def train_prepared(
@@ -184,6 +185,7 @@ def train_prepared(
         arguments = made_arguments(values)
         wait_for_all()
         held.enter_context(without_foreign_warnings())
+        held.enter_context(hidden_bars())
         held.enter_context(onednn_matmul())
         held.enter_context(_memory_errors(recipe))
         started = time.monotonic()
