@@ -265,6 +265,12 @@ def test_the_quickstart_compares_three_models_and_a_rerun_repeats_nothing(
     assert "<html" in page.read_text()
     assert max(len(line) for line in first.splitlines() if str(tmp_path) not in line) <= 80
     assert "kept from an earlier run" not in first
+    for name in ("vanilla", "derta"):
+        folder = tmp_path / "comparison" / name
+        assert (folder / "losses.svg").read_text("utf-8").startswith("<svg")
+        card = (folder / "model" / "README.md").read_text("utf-8")
+        told = next(line for line in card.splitlines() if "false refusals, ordinary" in line)
+        assert told.endswith("| 4 |"), "the card tells what was measured"
     _, second = compare(model_folder, tmp_path / "comparison")
     assert second.count("kept from an earlier run") == 5
     again = json.loads((tmp_path / "comparison" / "results.json").read_text())

@@ -197,7 +197,7 @@ examples:
     parser.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace the run of another recipe that lies in the run folder",
+        help="replace another run that lies in the run folder",
     )
 
 
@@ -226,7 +226,7 @@ def _add_engine(commands: Any) -> None:
         "Print the path of a packaged configuration for `accelerate launch`: ddp, fsdp2 or zero3.",
         """\
 examples:
-  accelerate launch --config_file "$(derta engine zero3)" -m derta train llama3-8b""",
+  accelerate launch --config_file "$(derta engine zero3)" -m derta train llama3-8b sharding=null""",
         "print the path of a configuration for accelerate launch",
     )
     parser.add_argument("name", metavar="NAME", help="ddp, fsdp2 or zero3")

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from derta.errors import DertaError
 from derta.terminal import console, stage, visible
 
 __all__ = ["main"]
+
+_PATIENCE_SECONDS = 5
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  (open until exit)
         return 0
     except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return _fail("the disk is full. Make room; the same command continues where it stopped")
         if error.filename is None:
             raise
         return _fail(f"{error.filename}: {error.strerror}. Check the path and its permissions")
@@ -59,8 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    if os.environ.get("RANK", "0") != "0":
-        return 2  # processes that train together fail together; the first one says why
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        # Processes that train together mostly fail together: then the first one says why, and the
+        # launcher ends this one meanwhile.
+        time.sleep(_PATIENCE_SECONDS)
+        message = f"process {rank}: {message}"
     for line in message.splitlines():
         sys.stderr.write(f"derta: {visible(line)}\n")
     return 2
@@ -101,27 +111,26 @@ def _train(parsed: argparse.Namespace) -> None:
     speaking = is_main_process()
     screen = console(quiet=not speaking)
     output = parsed.output or Path("runs") / f"{Path(parsed.recipe).stem}-{recipe.method}"
-    try:
-        if has_large_files(recipe):
-            with stage(screen, "Encoding the data") as progress:
-                encode_files(recipe, lambda done, total: progress(done >> 20, total >> 20))
-        if not parsed.dry_run:
-            check_machine(recipe)
-        prepared = prepare(recipe)
+    if has_large_files(recipe):
+        with stage(screen, "Encoding the data") as progress:
+            encode_files(recipe, lambda done, total: progress(done >> 20, total >> 20))
+    if not parsed.dry_run:
+        check_machine(recipe)
+    prepared = prepare(recipe)
+    if speaking:
+        _say(dump_recipe(recipe))
+    if parsed.dry_run:
         if speaking:
-            _say(dump_recipe(recipe))
-        if parsed.dry_run:
-            _say(describe(prepared) if speaking else "")
-            return
-        with stage(screen, f"Training {recipe.method}") as progress:
-            train_prepared(
-                prepared,
-                output,
-                Observer(progress if speaking else None, lambda log: _draw(output, log)),
-                overwrite=parsed.overwrite,
-            )
-    finally:
-        leave_the_group()
+            _say(describe(prepared))
+        return
+    with stage(screen, f"Training {recipe.method}") as progress:
+        train_prepared(
+            prepared,
+            output,
+            Observer(progress if speaking else None, lambda log: _draw(output, log)),
+            overwrite=parsed.overwrite,
+        )
+    leave_the_group()
     if speaking:
         _say(f"The trained model is in {output / 'model'}; {output} also has the loss curves")
 
@@ -133,8 +142,9 @@ def _draw(output: Path, log: list[dict[str, float]]) -> None:
 
 
 def _merge(parsed: argparse.Namespace) -> None:
-    from derta.train.merge import merge_run
+    from derta.train.merge import check_merge, merge_run
 
+    check_merge(parsed.run_folder, parsed.output)
     with stage(console(), "Merging") as progress:
         progress(0, 1)
         merged = merge_run(parsed.run_folder, parsed.output)

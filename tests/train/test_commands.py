@@ -8,17 +8,21 @@ that is no number, folders in use, `--dry-run`, `--preset`, `--overwrite`, `dert
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from filelock import FileLock
+from transformers import AutoModelForCausalLM
 
 from derta.cli import main
-from derta.train import estimate
+from derta.errors import RecipeError
+from derta.train import estimate, run
 from derta.train.checkpoints import checkpoints
 from derta.train.recipe import Recipe, dump_recipe, load_recipe
+from derta.train.settings import check_machine
 from derta.train.trainer import DertaTrainer
 from tests.tiny import PEFT_WARNING
 from tests.train.folders import same_weights, save_model, saved_weights, tiny_recipe, write_data
@@ -88,15 +92,10 @@ def test_another_recipe_does_not_replace_a_finished_run_without_overwrite(
     assert "a finished run" in message
     assert "--overwrite" in message
     assert contents(tmp_path / "run") == before
+    weights = saved_weights(tmp_path / "run/model")
     assert train(recipe, tmp_path / "run", "seed=9", "--overwrite") == 0
     assert load_recipe(tmp_path / "run/recipe.yaml").seed == 9
-    assert not same_weights(
-        saved_weights(tmp_path / "run/model"),
-        {
-            name: torch.zeros_like(weight)
-            for name, weight in saved_weights(tmp_path / "run/model").items()
-        },
-    )
+    assert not same_weights(saved_weights(tmp_path / "run/model"), weights)
 
 
 def test_two_runs_do_not_train_into_one_folder(
@@ -204,14 +203,20 @@ def test_an_infinite_gradient_stops_the_run_before_the_weights_are_spoilt(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    norm = DertaTrainer._clip_grad_norm
+    norm, made = DertaTrainer._clip_grad_norm, []
 
     def broken(self: Any, model: Any) -> Any:
-        return norm(self, model) * float("inf")
+        found = norm(self, model)
+        return found * float("inf") if self.state.global_step == 2 else found
 
     monkeypatch.setattr(DertaTrainer, "_clip_grad_norm", broken)
+    step = torch.optim.AdamW.step
+    monkeypatch.setattr(
+        torch.optim.AdamW, "step", lambda *args, **kwargs: (made.append(1), step(*args, **kwargs))
+    )
     assert train(recipe, tmp_path / "run") == 2
     assert "norm inf" in capsys.readouterr().err
+    assert len(made) == 2, "the optimizer made the third step"
 
 
 def test_a_dry_run_says_steps_and_memory_and_trains_nothing(
@@ -220,7 +225,7 @@ def test_a_dry_run_says_steps_and_memory_and_trains_nothing(
     assert train(recipe, tmp_path / "run", "--dry-run", "examples_per_step=7") == 0
     shown = capsys.readouterr().out
     assert "8 triples, 6 helpful" in shown
-    assert "7 examples: 1 at once, 7 times in each of 1 processes" in shown
+    assert "7 examples: 1 at once x 7 x 1 process" in shown
     assert "steps      4, of which 2 are an epoch" in shown
     assert "weights" in shown
     assert not (tmp_path / "run").exists()
@@ -252,6 +257,108 @@ def test_a_merged_run_is_one_model_that_plain_transformers_loads(
     assert main(["merge", str(tmp_path / "base"), "-o", str(tmp_path / "other")]) == 2
     assert "derta: " in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_a_run_goes_on_with_other_logging_saving_and_micro_batches(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = DertaTrainer._save_checkpoint
+
+    def stopping(self: Any, model: Any, trial: Any) -> None:
+        save(self, model, trial)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DertaTrainer, "_save_checkpoint", stopping)
+        assert train(recipe, tmp_path / "run", "examples_per_step=4") == 130
+    more = ["examples_per_step=4", "trainer.per_device_train_batch_size=2"]
+    assert train(recipe, tmp_path / "run", *more, "trainer.logging_steps=2") == 0
+    assert train(recipe, tmp_path / "whole", "examples_per_step=4") == 0
+    found, truth = saved_weights(tmp_path / "run/model"), saved_weights(tmp_path / "whole/model")
+    for name, weight in truth.items():
+        torch.testing.assert_close(found[name], weight, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_on_another_base_model_of_the_same_name_is_another_run(
+    tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(recipe, tmp_path / "run") == 0
+    save_model(tmp_path / "base", seed=5)
+    assert train(recipe, tmp_path / "run") == 2
+    assert "the base model" in capsys.readouterr().err
+
+
+def test_a_truncated_weight_file_is_a_message(
+    tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "base" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:5000])
+    assert train(recipe, tmp_path / "run") == 2
+    assert "can't load the model" in capsys.readouterr().err
+
+
+def test_a_whole_model_is_saved_in_the_data_type_of_its_base(tmp_path: Path) -> None:
+    base = save_model(tmp_path / "base", dtype=torch.bfloat16)
+    recipe = tiny_recipe(base, write_data(tmp_path), "lora=null", "trainer.learning_rate=1e-3")
+    assert train(recipe, tmp_path / "run") == 0
+    weights = saved_weights(tmp_path / "run/model")
+    assert {weight.dtype for weight in weights.values()} == {torch.bfloat16}
+    assert not same_weights(weights, saved_weights(base))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "run/model")
+    assert model.dtype == torch.bfloat16
+
+
+def test_trls_own_keys_reach_dpo(tmp_path: Path, recipe: Recipe) -> None:
+    assert train(recipe, tmp_path / "vanilla", "method=vanilla") == 0
+    dpo = ["method=dpo", f"dpo.starting_run={tmp_path / 'vanilla'}", "dpo.trainer.max_steps=2"]
+    smooth = ["dpo.trainer.label_smoothing=0.1", "dpo.trainer.learning_rate=0.01"]
+    assert train(recipe, tmp_path / "dpo", *dpo, *smooth) == 0
+    assert (tmp_path / "dpo/rewards.svg").exists()
+
+
+def test_tensorboards_files_stay_in_the_run_folder(
+    tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    made = run._make_trainer
+    monkeypatch.setattr(
+        run,
+        "_make_trainer",
+        lambda *args: (seen.append(os.environ["TENSORBOARD_LOGGING_DIR"]), made(*args))[1],
+    )
+    assert train(recipe, tmp_path / "run") == 0
+    assert seen == [str(tmp_path / "run/tensorboard")]
+    assert "TENSORBOARD_LOGGING_DIR" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("processes", "rank", "gpus", "says"),
+    [
+        ("4", "0", 2, "4 processes were started on a machine with 2 GPUs"),
+        ("1", None, 2, "CUDA_VISIBLE_DEVICES=0"),
+        ("2", "0", 2, None),
+        ("1", None, 1, None),
+    ],
+)
+def test_the_number_of_processes_has_to_suit_the_gpus(
+    recipe: Recipe,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: str,
+    rank: str | None,
+    gpus: int,
+    says: str | None,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    if rank is not None:
+        monkeypatch.setenv("LOCAL_RANK", rank)
+    on_gpu = recipe.model_copy(update={"trainer": {}})
+    if says is None:
+        check_machine(on_gpu)
+        return
+    with pytest.raises(RecipeError, match=says):
+        check_machine(on_gpu)
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2", "zero3"])

@@ -421,7 +421,20 @@ def test_all_parameters_of_8b_on_a_24_gb_gpu_are_refused_with_lora_as_a_way_out(
 def test_lora_on_70b_on_an_80_gb_gpu_is_refused_with_4_bits_and_fsdp2_as_ways_out() -> None:
     message = message_of(recipe_of({"r": 96}), LLAMA_3_70B, plan_of(**GPU), 80e9)
     assert "quantization=nf4" in message
-    assert "sharding=fsdp2 on 8 processes" in message
+    assert "sharding=fsdp2 on 16 processes" in message
+
+
+def test_fsdp2_divides_the_frozen_weights_and_leaves_an_adapter_whole() -> None:
+    recipe = recipe_of({"r": 96}, sharding="fsdp2")
+    estimate = estimate_memory(recipe, LLAMA_3_70B, plan_of(**GPU, divided=True, processes=8))
+    trained = estimate.trained_parameters
+    frozen = estimate.parameters - trained
+    held = estimate.weights + estimate.gradients + estimate.optimizer
+    assert held == pytest.approx(2 * frozen / 8 + 16 * trained, rel=1e-6)
+    zero3 = estimate_memory(
+        recipe_of({"r": 96}), LLAMA_3_70B, plan_of(**GPU, divided=True, processes=8)
+    )
+    assert zero3.gradients == pytest.approx(estimate.gradients / 8, abs=1)
 
 
 def test_every_way_out_that_is_named_fits() -> None:

@@ -40,6 +40,12 @@ CASES: dict[str, tuple[str, tuple[str, ...], int]] = {
     "fsdp2-checkpointed": (
         "llama", (*FULL, "sharding=fsdp2", "trainer.activation_checkpointing=true"), 0
     ),
+    "fsdp2-lora-checkpointed": (
+        "llama", ("sharding=fsdp2", "trainer.activation_checkpointing=true"), 0
+    ),
+    "fsdp2-experts": ("mixtral", ("sharding=fsdp2", "trainer.activation_checkpointing=true",
+        "lora={r: 4, target_modules: [q_proj, k_proj, v_proj, o_proj], target_parameters: "
+        "[mlp.experts.gate_up_proj, mlp.experts.down_proj]}"), 0),
     "fsdp2-lora": ("llama", ("sharding=fsdp2",), 0),
     "fsdp2-resumed": ("llama", (*FULL, "sharding=fsdp2"), 2),
     "fsdp2-mixtral-resumed": ("mixtral", (*FULL, "sharding=fsdp2"), 2),

@@ -60,7 +60,9 @@ def test_the_presets_are_paper_released_code_and_default() -> None:
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_every_preset_fits_every_recipe_with_every_method(name: str, preset: str) -> None:
     for method in METHODS:
-        recipe = load_recipe(name, [f"method={method}"], preset)
+        # FSDP2 can't divide DPO's two models.
+        alone = ["sharding=null"] if method == DPO else []
+        recipe = load_recipe(name, [f"method={method}", *alone], preset)
         assert recipe.method == method
         if method != DPO:  # TRL's arguments are the same for all
             check_trainer_keys(recipe)
@@ -110,7 +112,7 @@ def test_the_papers_recipes_have_its_settings_already_but_for_the_rows_that_it_t
 
 
 def test_methods_without_rto_get_twice_the_triples_so_that_safety_data_is_equal() -> None:
-    rows = {m: load_recipe("llama3-8b", [f"method={m}"], "paper").data.triple_rows for m in METHODS}
+    rows = {m: load_recipe("qwen3-4b", [f"method={m}"], "paper").data.triple_rows for m in METHODS}
     assert rows == {
         **{"vanilla": 6000, "harmful-prefix": 6000, "dpo": 6000},
         **{"rto": 3000, "derta": 3000},

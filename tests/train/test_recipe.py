@@ -175,6 +175,13 @@ def test_a_wrong_method_is_one_problem_that_lists_the_methods(value: str) -> Non
         (["lora=null", "quantization=nf4"], "quantization", "Add a lora section"),
         (["quantization=nf4", "sharding=fsdp2"], "sharding", "Set sharding: null"),
         (["sharding=fsdp2", "trainer.deepspeed=a.json"], "sharding", "Set sharding: null"),
+        (["sharding=fsdp2", "method=dpo"], "sharding", "Set sharding: null"),
+        (["trainer.save_only_model=true"], "trainer.save_only_model", "optimizer's state"),
+        (
+            ["trainer.auto_find_batch_size=true"],
+            "trainer.auto_find_batch_size",
+            "examples_per_step",
+        ),
         (
             ["lora.target_parameters=[mlp.experts.down_proj]", "lora.dropout=0.05"],
             "lora.dropout",
@@ -213,7 +220,7 @@ def test_keys_that_do_not_go_together_are_one_clear_problem(
         ["lora.target_parameters=[mlp.experts.down_proj]"],
         ["trainer.gradient_accumulation_steps=2"],
         ["examples_per_step=8"],
-        ["method=dpo", "rows.pack=true", "sharding=fsdp2"],
+        ["method=dpo", "rows.pack=true"],
     ],
 )
 def test_keys_that_do_go_together_are_taken(overrides: list[str]) -> None:

@@ -8,6 +8,7 @@ Any other name is given to transformers as it is: a local folder or a hub id.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.util
 import os
 import shutil
@@ -33,6 +34,7 @@ __all__ = [
     "load_config",
     "load_model",
     "load_tokenizer",
+    "model_hash",
     "model_path",
     "quiet_transformers",
 ]
@@ -161,6 +163,33 @@ def load_config(name: str) -> Any:
         return AutoConfig.from_pretrained(path)
 
 
+_ENDS_BYTES = 1 << 20
+
+
+def model_hash(name: str) -> str:
+    """Hash what a model is: a folder's configuration and the ends of its weight files.
+
+    Reading all of a large model would take minutes; sizes and both ends tell trainings apart. A
+    hub id is known by its commit.
+
+    Raises:
+        ModelError: nothing by this name can be loaded.
+    """
+    folder = Path(model_path(name))
+    if not folder.is_dir():
+        return str(getattr(load_config(name), "_commit_hash", None) or name)
+    whole = hashlib.sha256()
+    files = [*folder.glob("config.json"), *folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    for path in sorted(files):
+        size = path.stat().st_size
+        whole.update(f"{path.name}/{size}".encode())
+        with path.open("rb") as file:
+            whole.update(file.read(_ENDS_BYTES))
+            file.seek(max(0, size - _ENDS_BYTES))
+            whole.update(file.read())
+    return whole.hexdigest()[:16]
+
+
 def load_model(
     name: str,
     *,
@@ -230,13 +259,16 @@ def _quantized(torch: Any) -> dict[str, Any]:
 @contextlib.contextmanager
 def as_model_error(name: str, what: str) -> Iterator[None]:
     """Turn what transformers says about a name that it can't load into a ModelError."""
+    from safetensors import SafetensorError
+
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(
             f"can't load the {what} {name!r}: {first_line} Name a folder with a transformers "
-            f"model, a hub id, or {DEFAULT_MODEL!r}"
+            "model, a hub id (a gated one: accept its licence there, and `hf auth login`), or "
+            f"{DEFAULT_MODEL!r}"
         ) from error
 
 

@@ -84,6 +84,8 @@ def estimate_memory(recipe: Recipe, config: Any, plan: Plan) -> MemoryEstimate:
     text = config.get_text_config()
     shape = ModelShape.of(text)
     share = plan.processes if plan.divided else 1
+    # FSDP2 divides the base model; an adapter lies whole in every process.
+    trained_share = 1 if recipe.sharding is not None and recipe.lora is not None else share
     trained = [each for each in layout.weights if each.trained]
     weights = sum(each.bytes for each in layout.weights)
     # PyTorch gives a gradient the data type of its weight.
@@ -94,7 +96,7 @@ def estimate_memory(recipe: Recipe, config: Any, plan: Plan) -> MemoryEstimate:
     logits = logit_bytes(recipe, plan, shape, sizes)
     other = _copies(recipe, plan, layout, sizes, gradients)
     # The optimizer's own temporaries live when the activations are gone.
-    other += max(0.0, _step_bytes(plan, trained) / share - activations - logits)
+    other += max(0.0, _step_bytes(plan, trained) / trained_share - activations - logits)
     if plan.on_gpu:
         # Workspaces of cuBLAS; buffers of NCCL; blocks that the allocator can't join.
         other += 0.3e9 + (0.7e9 if plan.processes > 1 else 0.0) + 0.08 * (activations + logits)
@@ -102,9 +104,9 @@ def estimate_memory(recipe: Recipe, config: Any, plan: Plan) -> MemoryEstimate:
         # Threads and libraries once they are in use; what the heap can't give back in one piece.
         other += 0.15e9 + 0.2 * (activations + logits)
     return MemoryEstimate(
-        weights=math.ceil(weights / share),
-        gradients=math.ceil(gradients / share),
-        optimizer=math.ceil(optimizer / share),
+        weights=math.ceil((weights - gradients) / share + gradients / trained_share),
+        gradients=math.ceil(gradients / trained_share),
+        optimizer=math.ceil(optimizer / trained_share),
         activations=math.ceil(activations),
         logits=math.ceil(logits),
         other=math.ceil(other),
@@ -384,9 +386,9 @@ def _divided(setting: _Setting) -> Iterator[_Setting]:
     count = max(plan.processes, 2)
     while count <= _MOST_PROCESSES:
         if not plan.divided or count > plan.processes:
-            changed = replace(plan, divided=True, processes=count)
+            recipe = setting.recipe.model_copy(update={"sharding": "fsdp2"})
             words = (*setting.words, f"sharding=fsdp2 on {count} processes")
-            yield replace(setting, plan=changed, words=words)
+            yield _Setting(recipe, replace(plan, divided=True, processes=count), words)
         count = 2 ** count.bit_length()  # the next power of two
 
 

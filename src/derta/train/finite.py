@@ -1,7 +1,8 @@
 """Training stops at a loss or gradient that is no number, before it spoils the weights.
 
 The Trainer's own way is to hide such a loss from the log and to go on. Covered: any trainer of
-transformers' family. Not covered: why it happened; the message names what to try.
+transformers' family. DeepSpeed has made the step by the time that is looked at, so there only the
+checkpoints are safe. Not covered: why it happened; the message names what to try.
 """
 
 from __future__ import annotations
@@ -45,11 +46,14 @@ class StopsAtNonFinite(_Trainer):
         seen = torch.stack(
             [
                 torch.zeros((), device=device) if loss is None else loss.float().to(device),
-                torch.as_tensor(_whole(norm), dtype=torch.float32).to(device),
+                torch.as_tensor(0.0 if norm is None else _whole(norm)).float().to(device),
             ]
         )
         # float16's loss scaling makes infinite gradients on purpose and skips such a step.
-        judged = seen[:1] if self.accelerator.scaler is not None else seen
+        scaled = self.accelerator.scaler is not None or (
+            self.is_deepspeed_enabled and self.args.fp16
+        )
+        judged = seen[:1] if scaled else seen
         bad = (~judged.isfinite()).any().float()
         if float(self.accelerator.reduce(bad, reduction="sum")):
             raise ModelError(

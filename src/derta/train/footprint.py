@@ -46,7 +46,8 @@ class Plan:
     processes: int
     on_gpu: bool
     divided: bool
-    """Weights, gradients and the optimizer's state are divided among the processes."""
+    """Weights, gradients and the optimizer's state are divided among the processes; with FSDP2
+    and LoRA the base model's weights only."""
     micro_batch: int
     """Examples that a process computes at once."""
     checkpointing: bool

@@ -24,7 +24,7 @@ from derta.train.card import write_card
 from derta.train.recipe import load_recipe
 from derta.train.recipe_fields import Recipe
 
-__all__ = ["merge_adapter", "merge_run"]
+__all__ = ["check_merge", "merge_adapter", "merge_run"]
 
 Progress = Callable[[int, int], None]
 """Called with (done, total) stages."""
@@ -55,8 +55,7 @@ def merge_run(run: Path, output: Path, *, progress: Progress | None = None) -> P
             base model can't be loaded.
         RecipeError: the run's recipe.yaml can't be used.
     """
-    _check_run(run)
-    _check_output(run, output)
+    check_merge(run, output)
     recipe = load_recipe(run / "recipe.yaml")
     manifest, training = _read(run / "manifest.json"), _read(run / "training.json")
     report = progress or (lambda *_: None)
@@ -108,6 +107,16 @@ def merge_adapter(base: Any, adapter: Path) -> Any:
 
 
 # --- checks --------------------------------------------------------------------------------
+
+
+def check_merge(run: Path, output: Path) -> None:
+    """See that a run can be merged into a folder.
+
+    Raises:
+        ModelError: it isn't finished or is no run, or the folder isn't free.
+    """
+    _check_run(run)
+    _check_output(run, output)
 
 
 def _check_run(run: Path) -> None:

@@ -60,6 +60,13 @@ _SET_BY_DERTA = {
     "output_dir": "Use --output",
     "seed": "Use the recipe's own key seed",
     "remove_unused_columns": "derta sets it, because rows have columns of their own",
+    "auto_find_batch_size": "Lower per_device_train_batch_size; examples_per_step keeps the step",
+    "save_only_model": "A run continues from the optimizer's state, too",
+    "ignore_data_skip": "A run that continues sees the examples that it would have seen",
+    "resume_from_checkpoint": "The same command continues by itself",
+    "data_seed": "The order follows from the recipe's own key seed",
+    "train_sampling_strategy": "The order follows from the recipe's own key seed",
+    "label_smoothing_factor": "The loss has no smoothing; for DPO see dpo.trainer.label_smoothing",
     "fsdp": "Use sharding: fsdp2",
     "fsdp_config": "Use sharding: fsdp2",
 }
@@ -138,6 +145,9 @@ def _contradictions(recipe: Recipe) -> Iterator[tuple[str, str, str]]:
     if recipe.sharding is not None and "deepspeed" in recipe.trainer:
         problem = "both this and trainer.deepspeed would divide the weights"
         yield "sharding", problem, "Set sharding: null, or remove trainer.deepspeed"
+    if recipe.sharding is not None and recipe.method == DPO:
+        problem = "FSDP2 can't divide DPO's two models"
+        yield "sharding", problem, "Set sharding: null; launch with DeepSpeed if a GPU is too small"
     lora = recipe.lora
     if lora is not None and lora.target_parameters is not None and lora.dropout > 0:
         problem = "PEFT trains lora.target_parameters without dropout only"
@@ -189,10 +199,9 @@ def _wrong_arguments(
     for key, value in values.items():
         dotted = f"{section}.{key}"
         if key not in known:
-            remedy = _RENAMED.get(str(key)) or (
-                f"{_did_you_mean(str(key), known)}Valid are the arguments of "
-                f"{name}: {', '.join(sorted(known))}"
-            )
+            near = _did_you_mean(str(key), known)
+            every = f"Valid are the arguments of {name}: {', '.join(sorted(known))}"
+            remedy = _RENAMED.get(str(key)) or near.strip() or every
             problems.append(origins.problem(dotted, "unknown key", remedy))
         elif (wrong := _wrong_type(value, hints[key])) is not None:
             problem = f"{value!r} can't be used"

@@ -11,25 +11,26 @@ import itertools
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.epoch import TrainingExamples
-from derta.data.models import hidden_bars, load_model, load_tokenizer
-from derta.errors import ModelError, RecipeError
+from derta.data.models import hidden_bars, load_config, load_model, load_tokenizer, model_hash
+from derta.errors import RecipeError
 from derta.files import write_atomically
 from derta.matmul import onednn_matmul
 from derta.memory import keep_freed_memory
 from derta.packing import shared_length
 from derta.rows import TargetKind
 from derta.train.adapt import add_adapter, without_foreign_warnings
-from derta.train.plan import check_enough_memory
+from derta.train.plan import check_enough_memory, resource_errors
 from derta.train.recipe import DPO, Recipe, check_trainer_keys
 from derta.train.run_folder import (
     TrainingSummary,
+    as_the_base,
     begin,
     check_place,
     fingerprint_of,
@@ -43,7 +44,9 @@ from derta.train.settings import (
     is_main_process,
     made_arguments,
     refused,
+    shared,
     step_layout,
+    tensorboard_beside,
     training_arguments,
     wait_for_all,
 )
@@ -85,6 +88,8 @@ class Prepared:
     start: StartingRun | None
     """The vanilla run that DPO begins with."""
     layout: StepLayout
+    model_hash: str
+    """Of the base model's configuration and weights."""
 
     @property
     def examples_count(self) -> int:
@@ -95,7 +100,7 @@ class Prepared:
     @property
     def fingerprint(self) -> str:
         """Hash what decides the weights."""
-        hashes: dict[str, Any] = dict(self.data.hashes)
+        hashes: dict[str, Any] = {**self.data.hashes, "base model": self.model_hash}
         if self.start is not None:
             hashes["starting run"] = self.start.fingerprint
         return fingerprint_of(self.recipe, hashes, self.layout.examples)
@@ -124,9 +129,12 @@ def prepare(recipe: Recipe) -> Prepared:
         from derta.train.dpo import load_pairs, starting_run
 
         start = starting_run(recipe)
-        return Prepared(recipe, tokenizer, refusal_id, load_pairs(recipe, encoder), start, layout)
+        pairs = load_pairs(recipe, encoder)
+        return Prepared(
+            recipe, tokenizer, refusal_id, pairs, start, layout, model_hash(recipe.model)
+        )
     data = load_training_data(recipe, encoder)
-    return Prepared(recipe, tokenizer, refusal_id, data, None, layout)
+    return Prepared(recipe, tokenizer, refusal_id, data, None, layout, model_hash(recipe.model))
 
 
 def train_recipe(
@@ -162,14 +170,15 @@ def train_prepared(
         RecipeError: values that don't suit the model or the machine, or a folder in use.
     """
     recipe, fingerprint = prepared.recipe, prepared.fingerprint
-    done = finished_run(output, fingerprint)
-    if done is not None:
-        return done
     check_machine(recipe)
     if prepared.start is not None and prepared.start.folder.resolve() == output.resolve():
         raise RecipeError("dpo.starting_run is the output folder. Name another with --output")
     values = training_arguments(recipe, output / "checkpoints", prepared.layout)
+    done = finished_run(output, fingerprint)
+    if done is not None:
+        return done
     facts = {
+        "base_model": prepared.model_hash,
         "data": prepared.data.hashes,
         "left_out": prepared.data.left_out,
         "processes": prepared.layout.processes,
@@ -186,8 +195,9 @@ def train_prepared(
         wait_for_all()
         held.enter_context(without_foreign_warnings())
         held.enter_context(hidden_bars())
+        held.enter_context(tensorboard_beside(output / "tensorboard"))
         held.enter_context(onednn_matmul())
-        held.enter_context(_memory_errors(recipe))
+        held.enter_context(resource_errors(recipe))
         started = time.monotonic()
         trainer = _make_trainer(prepared, values, arguments, observer or Observer())
         if is_main_process():
@@ -227,18 +237,15 @@ def _make_trainer(
     keep_freed_memory()
     # LoRA's matrices are drawn from the global generator.
     torch.manual_seed(recipe.seed)
-    try:
-        if prepared.start is not None:
-            from derta.train.dpo import make_dpo_trainer
+    if prepared.start is not None:
+        from derta.train.dpo import make_dpo_trainer
 
-            data: Any = prepared.data
-            trainer = make_dpo_trainer(
-                recipe, prepared.start, data, prepared.tokenizer, values, callbacks
-            )
-        else:
-            trainer = _rows_trainer(prepared, arguments, callbacks)
-    except ValueError as error:  # transformers' and accelerate's, of combinations
-        raise refused(error) from error
+        data: Any = prepared.data
+        trainer = make_dpo_trainer(
+            recipe, prepared.start, data, prepared.tokenizer, values, callbacks
+        )
+    else:
+        trainer = _rows_trainer(prepared, arguments, callbacks)
     if observer.progress is not None:
         from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -256,32 +263,35 @@ def _rows_trainer(prepared: Prepared, arguments: Any, callbacks: list[Any]) -> A
     weights = recipe.rows.weights
     pad_id = tokenizer.pad_token_id
     data: Any = prepared.data
-    return DertaTrainer(
-        model,
-        arguments,
-        TrainingExamples(
-            data.examples, row_settings(recipe, prepared.refusal_id, prepared.tokenizer)
-        ),
-        RowCollator(
-            pad_id=tokenizer.eos_token_id if pad_id is None else pad_id,
-            packed=recipe.rows.pack,
-            max_tokens=recipe.rows.pack_tokens,
-            helpful_margin=recipe.applied_margin,
-            weights={
-                TargetKind.HELPFUL: weights.helpful,
-                TargetKind.SAFE_RESPONSE: weights.safe_response,
-                TargetKind.REFUSAL_TRANSITION: weights.refusal_transition,
-            },
-        ),
-        callbacks=callbacks,
-    )
+    try:
+        return DertaTrainer(
+            model,
+            arguments,
+            TrainingExamples(
+                data.examples, row_settings(recipe, prepared.refusal_id, prepared.tokenizer)
+            ),
+            RowCollator(
+                pad_id=tokenizer.eos_token_id if pad_id is None else pad_id,
+                packed=recipe.rows.pack,
+                max_tokens=recipe.rows.pack_tokens,
+                helpful_margin=recipe.applied_margin,
+                weights={
+                    TargetKind.HELPFUL: weights.helpful,
+                    TargetKind.SAFE_RESPONSE: weights.safe_response,
+                    TargetKind.REFUSAL_TRANSITION: weights.refusal_transition,
+                },
+            ),
+            callbacks=callbacks,
+        )
+    except ValueError as error:  # transformers' and accelerate's, of combinations
+        raise refused(error) from error
 
 
 def _load_for_training(recipe: Recipe, processes: int, arguments: Any) -> Any:
     """Load the model as it is trained, with its adapter."""
     import torch
 
-    on_gpu = torch.cuda.is_available()
+    on_gpu = torch.cuda.is_available() and not arguments.use_cpu
     frozen = recipe.lora is not None
     model = load_model(
         recipe.model,
@@ -290,34 +300,13 @@ def _load_for_training(recipe: Recipe, processes: int, arguments: Any) -> Any:
         dtype=recipe.dtype or ("bfloat16" if frozen and on_gpu else "float32"),
         quantization=recipe.quantization,
         divided_among=None if recipe.sharding is None else processes,
-        computed_in_bfloat16=bool(arguments.bf16) and not frozen,
+        computed_in_bfloat16=arguments.mixed_precision == "bf16" and not frozen,
     )
     if recipe.lora is None:
         return model
     # Loading may have drawn random numbers; the adapter's first weights depend on the seed alone.
     torch.manual_seed(recipe.seed)
     return add_adapter(model, recipe.lora)
-
-
-@contextlib.contextmanager
-def _memory_errors(recipe: Recipe) -> Iterator[None]:
-    """Turn a memory that ran out into an error with the remedy."""
-    import torch
-
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error)
-        ran_out = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not ran_out and "can't allocate memory" not in text:
-            raise
-        raise ModelError(
-            f"the memory ran out while {recipe.model!r} was trained: "
-            f"{' '.join(text.split())[:200].rstrip('.')}. Lower "
-            "trainer.per_device_train_batch_size (examples_per_step keeps the step as it is), set "
-            "trainer.activation_checkpointing=true, or see `derta train ... --dry-run`. The last "
-            "checkpoint is kept"
-        ) from error
 
 
 def _last_checkpoint(output: Path) -> str | None:
@@ -328,7 +317,12 @@ def _last_checkpoint(output: Path) -> str | None:
     if is_main_process():
         discard_incomplete(folder)
     wait_for_all()
-    found = last_complete_checkpoint(folder)
+    found = shared(last_complete_checkpoint(folder) if is_main_process() else None)
+    if found is not None and not found.is_dir():
+        raise RecipeError(
+            f"{found}: this process can't see the checkpoint. The run folder must lie on a disk "
+            "that all machines see"
+        )
     return None if found is None else str(found)
 
 
@@ -349,7 +343,7 @@ def _finish(
     trainer.save_model(str(partial))
     wait_for_all()
     tokens = None
-    if prepared.start is None:
+    if prepared.start is None and is_main_process():
         tokens = _tokens_computed(trainer.examples, trainer)
     summary = TrainingSummary(
         method=str(recipe.method),
@@ -361,6 +355,8 @@ def _finish(
     )
     if is_main_process():
         (partial / "training_args.bin").unlink(missing_ok=True)  # a pickle of this machine's paths
+        if recipe.lora is None:
+            as_the_base(partial, load_config(recipe.model).dtype)
         prepared.tokenizer.save_pretrained(partial)
         manifest = json.loads((output / "manifest.json").read_text("utf-8"))
         write_card(partial, recipe, manifest, asdict(summary))

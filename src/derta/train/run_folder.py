@@ -34,6 +34,7 @@ from derta.train.recipe_fields import Recipe
 
 __all__ = [
     "TrainingSummary",
+    "as_the_base",
     "begin",
     "check_place",
     "fingerprint_of",
@@ -46,6 +47,12 @@ _PACKAGES = (
     "torch", "transformers", "accelerate", "peft", "datasets", "tokenizers", "trl", "bitsandbytes",
     "deepspeed",
 )  # fmt: skip
+_UNDECISIVE = frozenset((
+    "activation_checkpointing", "dataloader_num_workers", "dataloader_pin_memory", "disable_tqdm",
+    "gradient_checkpointing", "logging_steps", "report_to", "run_name", "save_steps",
+    "save_total_limit",
+))  # fmt: skip
+"""Keys of `trainer` that a run may be continued with other values of."""
 _REMAINS = ("checkpoints", "model", "model.partial")
 
 
@@ -59,13 +66,16 @@ class TrainingSummary:
     tokens_computed: int | None
     """Of the examples trained on, common beginnings once; None for DPO, which counts none."""
     seconds: float
+    """Of the last start: a run that was continued took longer."""
     log: list[dict[str, float]]
 
 
 def fingerprint_of(recipe: Recipe, hashes: dict[str, Any], examples_per_step: int) -> str:
     """Hash everything that decides the weights: recipe, data, examples of a step, version."""
-    # Whether memory is checked decides nothing.
-    decisive = recipe.model_copy(update={"check_memory": True})
+    trainer = {key: value for key, value in recipe.trainer.items() if key not in _UNDECISIVE}
+    if recipe.examples_per_step is not None:
+        trainer.pop("per_device_train_batch_size", None)  # the step's examples stay the same
+    decisive = recipe.model_copy(update={"check_memory": True, "trainer": trainer})
     return digest(
         dump_recipe(decisive),
         json.dumps(hashes, sort_keys=True),
@@ -167,6 +177,8 @@ def _refuse(output: Path, recipe: Recipe, earlier: dict[str, Any], facts: dict[s
             differences.append("its recipe.yaml is not this recipe")
     if earlier.get("data") != facts.get("data"):
         differences.append("the data are not the same")
+    if earlier.get("base_model") != facts.get("base_model"):
+        differences.append("the base model is not the same")
     if earlier.get("examples_per_step") != facts.get("examples_per_step"):
         differences.append(
             f"a step had {earlier.get('examples_per_step')} examples and would have "
@@ -178,6 +190,32 @@ def _refuse(output: Path, recipe: Recipe, earlier: dict[str, Any], facts: dict[s
         f"{output}: {what} that is not this one is here ({'; '.join(differences) or 'it differs'})."
         " Name another folder with --output, or replace it with --overwrite"
     )
+
+
+def as_the_base(folder: Path, dtype: Any) -> None:
+    """Write a saved model's weights in its base model's data type if that has 16 bits.
+
+    Training holds weights in 32 bits; nobody who loads the model wants files of twice the size.
+    """
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    if dtype not in (torch.bfloat16, torch.float16):
+        return
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no dict
+        cast = {n: w.to(dtype) if w.is_floating_point() else w for n, w in weights.items()}
+        save_file(cast, path, metadata)
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    write_atomically(folder / "config.json", json.dumps(config, indent=2) + "\n")
+    for index in folder.glob("*.index.json"):
+        listed = json.loads(index.read_text("utf-8"))
+        listed.get("metadata", {}).pop("total_size", None)
+        write_atomically(index, json.dumps(listed, indent=2) + "\n")
 
 
 def replace_model(output: Path) -> None:

@@ -7,7 +7,11 @@ Not covered: the model and the data.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,12 +25,16 @@ if TYPE_CHECKING:
 __all__ = [
     "StepLayout",
     "check_machine",
+    "divides_by_zero3",
     "is_main_process",
+    "launched_by_deepspeed",
     "leave_the_group",
     "made_arguments",
     "processes",
     "refused",
+    "shared",
     "step_layout",
+    "tensorboard_beside",
     "trainer_values",
     "training_arguments",
     "wait_for_all",
@@ -70,6 +78,28 @@ class StepLayout:
 def processes() -> int:
     """Count the processes that train together, as the launcher says."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def launched_by_deepspeed() -> bool:
+    """Say whether `accelerate launch` started this process for DeepSpeed."""
+    return os.environ.get("ACCELERATE_USE_DEEPSPEED", "false").lower() in ("true", "1")
+
+
+def divides_by_zero3(config: Any) -> bool:
+    """Say whether DeepSpeed divides the weights, as its stage 3 does.
+
+    Args:
+        config: `trainer.deepspeed`: a file, its content, or None.
+    """
+    if launched_by_deepspeed():
+        return os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3") == "3"
+    if isinstance(config, str):
+        try:
+            config = json.loads(Path(config).read_text("utf-8"))
+        except (OSError, ValueError):
+            return False  # transformers will say what is wrong with it
+    stage = config.get("zero_optimization", {}).get("stage") if isinstance(config, dict) else None
+    return bool(stage == 3)
 
 
 def is_main_process() -> bool:
@@ -139,12 +169,19 @@ def check_machine(recipe: Recipe) -> None:
     """
     import torch
 
-    on_gpu = torch.cuda.is_available()
+    on_gpu = torch.cuda.is_available() and not recipe.trainer.get("use_cpu")
+    if on_gpu:
+        _check_gpus(torch.cuda.device_count())
     if recipe.attention == "flex_attention" and not on_gpu:
         raise RecipeError("attention: flex_attention can't train on a CPU. Use attention=sdpa")
     if recipe.quantization is not None and not on_gpu:
         raise RecipeError(
             f"quantization: {recipe.quantization} needs a CUDA GPU. Use quantization=null"
+        )
+    if recipe.sharding is not None and launched_by_deepspeed():
+        raise RecipeError(
+            f"sharding: {recipe.sharding} and DeepSpeed would both divide the weights. Set "
+            "sharding=null"
         )
     if recipe.sharding is not None and processes() < 2:
         raise RecipeError(
@@ -154,19 +191,45 @@ def check_machine(recipe: Recipe) -> None:
         )
 
 
+def _check_gpus(there: int) -> None:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if here > there:
+        raise RecipeError(
+            f"{here} processes were started on a machine with {there} GPUs. Start {there} or fewer "
+            f"(--nproc-per-node {there})"
+        )
+    if there > 1 and "LOCAL_RANK" not in os.environ:
+        raise RecipeError(
+            f"{there} GPUs are visible to one process. Start one for each (torchrun "
+            f"--nproc-per-node {there} -m derta train ...), or set CUDA_VISIBLE_DEVICES=0"
+        )
+
+
 def made_arguments(values: dict[str, Any]) -> TrainingArguments:
     """Make transformers' TrainingArguments and, with several processes, their group.
 
+    Args:
+        values: keyword values; keys of a subclass, such as TRL's, are left out.
+
     Raises:
-        RecipeError: transformers refuses the values, or their combination, on this machine.
+        RecipeError: transformers refuses the values, or their combination, on this machine, or the
+            processes can't meet.
     """
     from transformers import TrainingArguments
 
+    known = {each.name for each in dataclasses.fields(TrainingArguments) if each.init}
     try:
-        arguments = TrainingArguments(**values)
-        _ = arguments.device  # the processes meet here
-    except (ValueError, ImportError, TypeError, AttributeError) as error:
+        arguments = TrainingArguments(**{k: v for k, v in values.items() if k in known})
+    except (ValueError, ImportError) as error:
         raise refused(error) from error
+    try:
+        _ = arguments.device  # the processes meet here
+    except (ValueError, RuntimeError) as error:
+        text = " ".join(str(error).split()).rstrip(".")
+        raise RecipeError(
+            f"the processes can't meet: {text}. Check --master-addr and --master-port, and that "
+            "each process has a GPU of its own"
+        ) from error
     return arguments
 
 
@@ -190,12 +253,40 @@ def _check_services(report_to: Any) -> None:
             )
 
 
+@contextlib.contextmanager
+def tensorboard_beside(folder: Path) -> Iterator[None]:
+    """Let TensorBoard's callback write into a folder, unless the user has chosen one.
+
+    By itself it writes among the checkpoints, which are removed at the end.
+    """
+    name = "TENSORBOARD_LOGGING_DIR"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
 def wait_for_all() -> None:
     """Wait until every process has come here."""
     import torch.distributed as dist
 
     if dist.is_available() and dist.is_initialized():
         dist.barrier()
+
+
+def shared(value: Any) -> Any:
+    """Return what the main process gave, in every process."""
+    import torch.distributed as dist
+
+    if not (dist.is_available() and dist.is_initialized()):
+        return value
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
 
 
 def leave_the_group() -> None:

@@ -118,7 +118,10 @@ def _use_rows(file: EncodedFile, recipe: Recipe) -> list[InputProblem]:
     if wanted > usable:
         after = f" after {file.left_out} over-long ones" if file.left_out else ""
         problem = f"data.{name} asks for {wanted} rows and {usable} can be used{after}"
-        remedy = f"Set data.{name} to {usable} or less, or to null for all"
+        remedy = (
+            f"Set data.{name} to {usable} or less, or data.{name}=null for all (a preset may have "
+            "asked)"
+        )
         return [InputProblem(file.path, problem, remedy)]
     drawn = sorted(random.Random(f"{recipe.seed}/{name}").sample(range(usable), wanted))
     file.lines = [int(file.lines[place]) for place in drawn]

@@ -115,6 +115,13 @@ class DertaTrainer(StopsAtNonFinite, Checkpoints, Trainer):
         local = torch.stack([batch["target_weights"].sum() for batch in batch_samples]).sum()
         return self.accelerator.reduce(local.to(device), reduction="sum")  # type: ignore[no-any-return]
 
+    def _prepare_inputs(self, inputs: Any) -> Any:
+        """Keep weights and margins as they are: DeepSpeed rounds a model's inputs to its dtype."""
+        exact = {name: each for name, each in inputs.items() if each.is_floating_point()}
+        others = {name: each for name, each in inputs.items() if name not in exact}
+        moved = {name: each.to(self.args.device) for name, each in exact.items()}
+        return {**super()._prepare_inputs(others), **moved}
+
     # --- the loss --------------------------------------------------------------------------
 
     def compute_loss(
@@ -177,8 +184,8 @@ class DertaTrainer(StopsAtNonFinite, Checkpoints, Trainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """Prove packed against plain on a few examples, then train.
 
-        Proved in the precision of the training, but without what the Trainer turns on later:
-        activation checkpointing, which also means a dense mask on a CPU, and Liger's kernels.
+        Proved without what the Trainer and accelerate turn on later: autocast, activation
+        checkpointing (which also means a dense mask on a CPU), and Liger's kernels.
         """
         collator: RowCollator = self.data_collator  # type: ignore[assignment]
         if collator.packed and not (self.is_fsdp_enabled or self.is_deepspeed_enabled):
