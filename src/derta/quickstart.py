@@ -122,6 +122,7 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
     from derta.analysis.summary import choose_examples, summarise_model
     from derta.evaluate.measure import TestSet, measure
     from derta.report.curves import write_curves
+    from derta.train.recipe import DPO
     from derta.train.run import load_trained_model, train_recipe
 
     with stage(console, "Preparing the model") as progress:
@@ -152,6 +153,9 @@ def _compare(recipe: Recipe, budget: str, output: Path, console: Console) -> dic
         else:
             method = recipe.method if name == "derta" else Method.VANILLA
             run_recipe = recipe.model_copy(update={"method": method})
+            if method == DPO:  # it begins with the vanilla model, which has been trained by then
+                dpo = recipe.dpo.model_copy(update={"starting_run": str(output / "vanilla")})
+                run_recipe = run_recipe.model_copy(update={"dpo": dpo})
             with stage(console, f"Training {name}") as progress:
                 summary = train_recipe(
                     run_recipe, folder, progress=progress, log=partial(write_curves, folder)
