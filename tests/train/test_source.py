@@ -132,9 +132,11 @@ def test_more_rows_than_there_are_is_an_error_that_names_key_number_and_remedy(
         load_training_data(_recipe(*files, triple_rows=11, helpful_rows=9), encoder)
     assert str(caught.value).splitlines() == [
         f"{files[1]}: data.helpful_rows asks for 9 rows and 8 can be used. "
-        "Set data.helpful_rows to 8 or less, or data.helpful_rows=null for all (a preset may have asked)",
+        "Set data.helpful_rows to 8 or less, or data.helpful_rows=null for all "
+        "(a preset may have asked)",
         f"{files[0]}: data.triple_rows asks for 11 rows and 10 can be used. "
-        "Set data.triple_rows to 10 or less, or data.triple_rows=null for all (a preset may have asked)",
+        "Set data.triple_rows to 10 or less, or data.triple_rows=null for all "
+        "(a preset may have asked)",
     ]
 
 
