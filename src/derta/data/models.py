@@ -193,8 +193,8 @@ def model_hash(name: str) -> str:
 def load_model(
     name: str,
     *,
-    attention: str = "sdpa",
-    dtype: Literal["float32", "bfloat16"] | None = None,
+    attention: str | None = "sdpa",
+    dtype: Literal["float32", "bfloat16", "auto"] | None = None,
     quantization: Literal["nf4"] | None = None,
     divided_among: int | None = None,
     computed_in_bfloat16: bool = False,
@@ -203,8 +203,8 @@ def load_model(
 
     Args:
         name: of the model.
-        attention: the attention implementation.
-        dtype: of the weights; None is float32 on the CPU, else bfloat16.
+        attention: the attention implementation; None is the family's own choice.
+        dtype: of the weights; auto is that of the files, None float32 on the CPU, else bfloat16.
         quantization: nf4 holds the weights of linear layers in 4 bits (bitsandbytes).
         divided_among: processes that share one copy of the weights (FSDP2; the process group must
             be there); None loads all of it in this one.
@@ -221,7 +221,7 @@ def load_model(
     if dtype is None:
         # Emulated bfloat16 is hundreds of times slower on many CPUs.
         dtype = "bfloat16" if torch.cuda.is_available() else "float32"
-    settings["dtype"] = getattr(torch, dtype)
+    settings["dtype"] = dtype if dtype == "auto" else getattr(torch, dtype)
     if quantization is not None:
         settings |= _quantized(torch)
     if divided_among is not None:

@@ -29,6 +29,7 @@ from derta.errors import DataError, InputProblem, ModelError, RecipeError
 from derta.files import digest
 from derta.rows import EncodedHelpful, EncodedTriple, Method
 from derta.train.recipe import Recipe, load_recipe
+from derta.train.settings import weights_dtype
 from derta.train.source import SAMPLE, load_training_data, row_limits
 from derta.triple import HelpfulExample
 
@@ -283,8 +284,7 @@ def make_dpo_trainer(
     load = functools.partial(
         load_model,
         attention=recipe.attention,
-        # As in the other methods: trained weights are held in float32.
-        dtype=recipe.dtype or ("bfloat16" if frozen and torch.cuda.is_available() else "float32"),
+        dtype=weights_dtype(recipe, torch.cuda.is_available()),
         quantization=recipe.quantization,
     )
     reference = None

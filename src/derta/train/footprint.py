@@ -23,6 +23,7 @@ from derta.errors import ModelError
 from derta.loss import DEFAULT_CHUNK
 from derta.train.adapt import add_adapter
 from derta.train.recipe_fields import DPO, LoraRecipe, Recipe
+from derta.train.settings import weights_dtype
 
 __all__ = [
     "Layout",
@@ -136,13 +137,8 @@ def model_layout(recipe: Recipe, config: Any, plan: Plan) -> Layout:
     """
     lora = None if recipe.lora is None else recipe.lora.model_dump_json()
     quantized = recipe.quantization is not None
-    dtype = "bfloat16" if quantized else _weight_dtype(recipe, plan)
+    dtype = "bfloat16" if quantized else weights_dtype(recipe, plan.on_gpu)
     return _counted(_Source(config.to_json_string(use_diff=False), lora, dtype, quantized, config))
-
-
-def _weight_dtype(recipe: Recipe, plan: Plan) -> str:
-    frozen_on_gpu = plan.on_gpu and recipe.lora is not None
-    return recipe.dtype or ("bfloat16" if frozen_on_gpu else "float32")
 
 
 @functools.lru_cache(maxsize=16)

@@ -15,9 +15,9 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from derta.data.models import as_model_error, load_tokenizer, model_path, quiet_transformers
+from derta.data.models import load_model, load_tokenizer, quiet_transformers
 from derta.errors import ModelError
 from derta.train.adapt import without_foreign_warnings
 from derta.train.card import write_card
@@ -197,7 +197,9 @@ def _copy_model(model: Path, folder: Path) -> None:
 
 def _save_merged(recipe: Recipe, adapter: Path, folder: Path, report: Progress) -> None:
     report(0, 3)
-    base = _load_base(recipe)
+    # In the data type of its files, which need not be that in which it would be run.
+    dtype: Literal["bfloat16", "auto"] = "bfloat16" if recipe.quantization else "auto"
+    base = load_model(recipe.model, attention=None, dtype=dtype)
     report(1, 3)
     merged = merge_adapter(base, adapter)
     report(2, 3)
@@ -206,16 +208,6 @@ def _save_merged(recipe: Recipe, adapter: Path, folder: Path, report: Progress) 
         # Trained with, and so with the recipe's prompt format as its template.
         load_tokenizer(str(adapter)).save_pretrained(folder)
     report(3, 3)
-
-
-def _load_base(recipe: Recipe) -> Any:
-    """Load the base model in the data type of its files; load_model would choose one to run in."""
-    import torch
-    from transformers import AutoModelForCausalLM
-
-    dtype: Any = torch.bfloat16 if recipe.quantization else "auto"
-    with quiet_transformers(), as_model_error(recipe.model, "model"):
-        return AutoModelForCausalLM.from_pretrained(model_path(recipe.model), dtype=dtype)
 
 
 def _check_complete(adapted: Any, adapter: Path) -> None:

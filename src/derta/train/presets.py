@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,7 @@ def engine_path(name: str) -> Path:
     Raises:
         RecipeError: there is none of that name; the message lists those that there are.
     """
-    names = packaged_engines()
-    if name not in names:
-        raise RecipeError(f"{name}: there is no such engine. Choose one of: {', '.join(names)}")
-    return Path(str(resources.files("derta") / "engines" / f"{name}.yaml"))
+    return Path(str(_packaged("engine", name)))
 
 
 def preset_sections(name: str) -> dict[str, dict[str, Any]]:
@@ -62,11 +60,15 @@ def preset_sections(name: str) -> dict[str, dict[str, Any]]:
     Raises:
         RecipeError: there is no preset of that name; the message lists those that there are.
     """
-    names = packaged_presets()
+    return parse_yaml(_packaged("preset", name).read_text("utf-8"), f"preset {name}")[0]
+
+
+def _packaged(kind: str, name: str) -> Traversable:
+    """Find a packaged file of a kind (preset, engine) by its name."""
+    names = packaged_names(f"{kind}s")
     if name not in names:
-        raise RecipeError(f"{name}: there is no such preset. Choose one of: {', '.join(names)}")
-    entry = resources.files("derta") / "presets" / f"{name}.yaml"
-    return parse_yaml(entry.read_text("utf-8"), f"preset {name}")[0]
+        raise RecipeError(f"{name}: there is no such {kind}. Choose one of: {', '.join(names)}")
+    return resources.files("derta") / f"{kind}s" / f"{name}.yaml"
 
 
 def preset_values(name: str, recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from derta.train.settings import (
     tensorboard_beside,
     training_arguments,
     wait_for_all,
+    weights_dtype,
 )
 from derta.train.source import load_training_data, row_settings
 
@@ -125,16 +126,16 @@ def prepare(recipe: Recipe) -> Prepared:
     tokenizer = load_tokenizer(recipe.model, recipe.prompt_format)
     encoder = ChatEncoder(tokenizer)
     refusal_id = find_refusal_id(encoder, recipe.refusal_word)
+    start: StartingRun | None = None
+    data: TrainingData | Pairs
     if recipe.method == DPO:
         from derta.train.dpo import load_pairs, starting_run
 
         start = starting_run(recipe)
-        pairs = load_pairs(recipe, encoder)
-        return Prepared(
-            recipe, tokenizer, refusal_id, pairs, start, layout, model_hash(recipe.model)
-        )
-    data = load_training_data(recipe, encoder)
-    return Prepared(recipe, tokenizer, refusal_id, data, None, layout, model_hash(recipe.model))
+        data = load_pairs(recipe, encoder)
+    else:
+        data = load_training_data(recipe, encoder)
+    return Prepared(recipe, tokenizer, refusal_id, data, start, layout, model_hash(recipe.model))
 
 
 def train_recipe(
@@ -292,15 +293,13 @@ def _load_for_training(recipe: Recipe, processes: int, arguments: Any) -> Any:
     import torch
 
     on_gpu = torch.cuda.is_available() and not arguments.use_cpu
-    frozen = recipe.lora is not None
     model = load_model(
         recipe.model,
         attention=recipe.attention,
-        # Trained weights are held in float32: steps of 1e-5 vanish in bfloat16's rounding.
-        dtype=recipe.dtype or ("bfloat16" if frozen and on_gpu else "float32"),
+        dtype=weights_dtype(recipe, on_gpu),
         quantization=recipe.quantization,
         divided_among=None if recipe.sharding is None else processes,
-        computed_in_bfloat16=arguments.mixed_precision == "bf16" and not frozen,
+        computed_in_bfloat16=arguments.mixed_precision == "bf16" and recipe.lora is None,
     )
     if recipe.lora is None:
         return model

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from derta.errors import RecipeError
 from derta.train.recipe_fields import DPO, Recipe
@@ -38,6 +38,7 @@ __all__ = [
     "trainer_values",
     "training_arguments",
     "wait_for_all",
+    "weights_dtype",
 ]
 
 _MICRO_BATCH = 8
@@ -117,13 +118,13 @@ def trainer_values(recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def step_layout(recipe: Recipe, count: int | None = None) -> StepLayout:
-    """Divide a step's examples among `count` processes (None: those that were launched).
+def step_layout(recipe: Recipe) -> StepLayout:
+    """Divide a step's examples among the processes that were launched.
 
     Raises:
         RecipeError: `examples_per_step` can't be divided so.
     """
-    count = processes() if count is None else count
+    count = processes()
     values = trainer_values(recipe)
     largest = int(values.get("per_device_train_batch_size", _MICRO_BATCH))
     total = recipe.examples_per_step
@@ -268,6 +269,15 @@ def tensorboard_beside(folder: Path) -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+def weights_dtype(recipe: Recipe, on_gpu: bool) -> Literal["float32", "bfloat16"]:
+    """Return the data type that a model's weights are loaded in for training.
+
+    Trained weights are held in float32: steps of 1e-5 vanish in bfloat16's rounding.
+    """
+    frozen = recipe.lora is not None
+    return recipe.dtype or ("bfloat16" if frozen and on_gpu else "float32")
 
 
 def wait_for_all() -> None:
