@@ -7,17 +7,11 @@ argument to exit code. Not covered: the figures (`tests.analysis`), the layout o
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 import random
-import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,6 +25,7 @@ from tests.evaluate.suites import (
     outcomes,
     save_model,
 )
+from tests.forks import Forks, written_samples
 
 pytestmark = pytest.mark.filterwarnings(INSPECT_WARNING)
 
@@ -264,55 +259,6 @@ for line in sys.stdin:
 """
 
 
-class Runs:
-    """Starts suites in forks of one process."""
-
-    def __init__(self) -> None:
-        """Start that process."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", FORKING],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-
-    def run(
-        self,
-        *arguments: object,
-        until: Callable[[], bool] | None = None,
-        by: signal.Signals = signal.SIGKILL,
-    ) -> int:
-        """Run until it ends, or gets a signal when a condition holds; return its exit code."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\t".join(map(str, arguments)) + "\n")
-        self.process.stdin.flush()
-        child = int(self.process.stdout.readline())
-        if until is not None:
-            with contextlib.suppress(ProcessLookupError):  # it was done before
-                while not until():
-                    os.kill(child, 0)
-                    time.sleep(0.005)
-                os.kill(child, by)
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-def written_samples(output: Path) -> int:
-    """Count the samples that have been written, those of logs that are still open included."""
-    logs = (path.read_bytes() for path in output.rglob("*.eval"))
-    return sum(len(re.findall(rb"PK\x03\x04.{26}samples/", log, re.DOTALL)) for log in logs)
-
-
 # Every kind of scenario: plain, several cells, searches, drawn, trained, helpful.
 KILLED = "direct,pair,autodan,prefill,rank_assisted,sampling,fine_tuning,helpfulness"
 
@@ -322,7 +268,7 @@ def test_a_suite_killed_at_random_moments_repeats_nothing_and_gives_the_same_tab
     models: list[Path], tmp_path: Path
 ) -> None:
     arguments = ("evaluate", *models, *SMALL, "questions=2", "--scenarios", KILLED, "--output")
-    runs = Runs()
+    runs = Forks(FORKING)
     try:
         assert runs.run(*arguments, tmp_path / "whole") == 0
         drawn, stops, seen = random.Random(5), 0, set()

@@ -99,9 +99,9 @@ def _make(parsed: argparse.Namespace) -> int:
 
 
 def _mix(parsed: argparse.Namespace) -> int:
-    from derta.data.mix_options import parse_shares
-    from derta.data.mix_report import render_mix
     from derta.data.mixing import mix_data
+    from derta.data.mixing.options import parse_shares
+    from derta.data.mixing.report import render_mix
 
     screen = console()
     with stage(screen, "Mixing") as progress:

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow
 import pytest
 
-from derta.data.stream_parts import LONGEST_BYTES
 from derta.data.streams import RawRow, stream_rows
+from derta.data.streams.parts import LONGEST_BYTES
 from derta.errors import DataError, InputProblem
 from tests.data.broken import (
     BAD_LINES,

@@ -26,10 +26,10 @@ from rich.console import Console
 
 from derta.data.files import load_helpful, load_triples
 from derta.data.languages import LANGUAGES
-from derta.data.mix_options import parse_ratio, parse_shares
-from derta.data.mix_plan import allot, half_up, largest
-from derta.data.mix_report import render_mix
 from derta.data.mixing import mix_data
+from derta.data.mixing.options import parse_ratio, parse_shares
+from derta.data.mixing.plan import allot, half_up, largest
+from derta.data.mixing.report import render_mix
 from derta.data.refusal_openings import Opening, open_with_refusal_word
 from derta.errors import DataError
 from derta.refusal import judge_refusal

@@ -17,12 +17,12 @@ import pyarrow.parquet
 import pytest
 
 from derta.attacks.records import read_records
-from derta.data.plain_values import plain_value
-from derta.data.stream_bytes import line_blocks
-from derta.data.stream_hub import HubSource
-from derta.data.stream_layout import Shape, find_layout
-from derta.data.stream_lists import list_values
 from derta.data.streams import RawRow, stream_rows, stream_values
+from derta.data.streams.bytes import line_blocks
+from derta.data.streams.hub import HubSource
+from derta.data.streams.layout import Shape, find_layout
+from derta.data.streams.lists import list_values
+from derta.data.streams.plain_values import plain_value
 from derta.data.tables import read_table
 from derta.errors import DataError, InputProblem
 from tests.data.broken import COMPRESS, GOOD, as_lines, as_parquet

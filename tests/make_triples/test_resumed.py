@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
-import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +14,7 @@ from derta.evaluate import judging
 from derta.evaluate.log_store import read_logged_samples
 from derta.judges.verdicts import Judgement, Verdict
 from tests.evaluate.suites import INSPECT_WARNING, finished, save_model
+from tests.forks import Forks, written_samples
 from tests.make_triples.fakes import BENIGN, HARMFUL, make, rows_of, write_questions
 
 pytestmark = pytest.mark.filterwarnings(INSPECT_WARNING)
@@ -116,62 +111,13 @@ for line in sys.stdin:
 SETTINGS = ("tries=3", "max_tokens=5", "safe_max_tokens=5", "benign_max_tokens=5")
 
 
-class Runs:
-    """Makes data in forks of one process."""
-
-    def __init__(self) -> None:
-        """Start that process."""
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", FORKING],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-
-    def run(
-        self,
-        *arguments: object,
-        until: Callable[[], bool] | None = None,
-        by: signal.Signals = signal.SIGKILL,
-    ) -> int:
-        """Run until it ends, or gets a signal when a condition holds; return its exit code."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write("\t".join(map(str, arguments)) + "\n")
-        self.process.stdin.flush()
-        child = int(self.process.stdout.readline())
-        if until is not None:
-            with contextlib.suppress(ProcessLookupError):  # it was done before
-                while not until():
-                    os.kill(child, 0)
-                    time.sleep(0.005)
-                os.kill(child, by)
-        return int(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
-        assert self.process.stdout is not None
-        self.process.stdout.close()
-
-
-def written_samples(output: Path) -> int:
-    """Count the samples that have been written, those of logs that are still open included."""
-    logs = (path.read_bytes() for path in output.rglob("*.eval"))
-    return sum(len(re.findall(rb"PK\x03\x04.{26}samples/", log, re.DOTALL)) for log in logs)
-
-
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_repeats_no_call_and_makes_the_same_rows(
     model: str, tmp_path: Path
 ) -> None:
     questions = write_questions(tmp_path / "harmful.jsonl", QUESTIONS)
     benign = write_questions(tmp_path / "benign.jsonl", OTHERS)
-    runs = Runs()
+    runs = Forks(FORKING)
     try:
         assert runs.run(questions, benign, model, tmp_path / "whole", *SETTINGS) == 0
         drawn, stops, seen = random.Random(3), 0, set()

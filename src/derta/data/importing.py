@@ -31,8 +31,8 @@ from derta.data.made_files import (
     output_folder,
     read_report,
 )
-from derta.data.stream_hub import HubLoader
 from derta.data.streams import stream_rows
+from derta.data.streams.hub import HubLoader
 from derta.errors import DataError, InputProblem
 from derta.files import digest, write_atomically
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from derta.data.stream_hub import HubLoader, HubSource, load_hub_rows
-from derta.data.stream_parts import Unreadable
 from derta.data.streams import RawRow, find_source, is_folder, stream_hub, stream_rows
+from derta.data.streams.hub import HubLoader, HubSource, load_hub_rows
+from derta.data.streams.parts import Unreadable
 from derta.errors import DataError, InputProblem
 
 __all__ = ["HubLoader", "HubSource", "Table", "TableRow", "load_from_hub", "read_hub", "read_table"]

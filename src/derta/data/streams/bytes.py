@@ -13,8 +13,8 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from derta.data.compression import decompress, find_compression
-from derta.data.stream_parts import LONGEST_BYTES, Unreadable
+from derta.data.streams.compression import decompress, find_compression
+from derta.data.streams.parts import LONGEST_BYTES, Unreadable
 
 __all__ = [
     "HEAD_BYTES",

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
-from derta.data.stream_json import NotJson, parse_json
+from derta.data.streams.json import NotJson, parse_json
 
 __all__ = ["JsonLayout", "Shape", "find_layout", "looks_like_json"]
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from derta.data.plain_values import plain_record
-from derta.data.stream_parts import Piece, Unreadable, first_line
+from derta.data.streams.parts import Piece, Unreadable, first_line
+from derta.data.streams.plain_values import plain_record
 from derta.errors import DertaError
 
 __all__ = ["HubLoader", "HubSource", "find_hub", "hub_rows", "is_copy", "load_hub_rows"]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 from derta import __version__
-from derta.data.mix_plan import Fate
+from derta.data.mixing.plan import Fate
 from derta.errors import InputProblem
 from derta.terminal import safe
 

@@ -4,7 +4,7 @@ Refused although Python's `json` would take them: a key that stands twice in an 
 would be lost), NaN and Infinity, numbers out of range, half a surrogate pair, nesting above a
 hundred levels. Taken although JSON Lines has no such thing: several values on one line, commas
 between them, a byte order mark at a line's beginning. Not covered: values over several lines
-(`derta.data.stream_lists`).
+(`derta.data.streams.lists`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from derta.data.stream_bytes import line_blocks
-from derta.data.stream_parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
+from derta.data.streams.bytes import line_blocks
+from derta.data.streams.parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
 
 __all__ = ["NotJson", "json_lines", "parse_json"]
 

@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO, Any
 
-from derta.data.compression import COMPRESSED_ENDINGS
-from derta.data.stream_bytes import (
+from derta.data.streams.bytes import (
     HEAD_BYTES,
     ByteProgress,
     Meter,
@@ -31,14 +30,15 @@ from derta.data.stream_bytes import (
     require_file,
     require_known_content,
 )
-from derta.data.stream_csv import csv_rows, find_delimiter
-from derta.data.stream_hub import HubLoader, HubSource, find_hub, hub_rows, is_copy, load_hub_rows
-from derta.data.stream_json import json_lines
-from derta.data.stream_layout import Shape, find_layout, looks_like_json
-from derta.data.stream_lists import list_values, values_one_by_one
-from derta.data.stream_parquet import PARQUET_MAGIC, parquet_rows
-from derta.data.stream_parts import Flaw, Piece, Unreadable
-from derta.data.stream_text import question_lines
+from derta.data.streams.compression import COMPRESSED_ENDINGS
+from derta.data.streams.csv import csv_rows, find_delimiter
+from derta.data.streams.hub import HubLoader, HubSource, find_hub, hub_rows, is_copy, load_hub_rows
+from derta.data.streams.json import json_lines
+from derta.data.streams.layout import Shape, find_layout, looks_like_json
+from derta.data.streams.lists import list_values, values_one_by_one
+from derta.data.streams.parquet import PARQUET_MAGIC, parquet_rows
+from derta.data.streams.parts import Flaw, Piece, Unreadable
+from derta.data.streams.text import question_lines
 from derta.errors import DataError, InputProblem
 
 __all__ = [

@@ -1,8 +1,8 @@
 """Files of triples and helpful rows become one data set of wanted numbers: `derta data mix`.
 
 The files are read twice. The first time each row leaves hashes and small numbers behind
-(`derta.data.mix_plan`), which decide; the second time the chosen rows are written. So memory is 24
-bytes a row while reading and about 100 while deciding, however long the texts are: 100 MB for a
+(`derta.data.mixing.plan`), which decide; the second time the chosen rows are written. So memory is
+24 bytes a row while reading and about 100 while deciding, however long the texts are: 100 MB for a
 million rows; the sources' names come on top. Which rows are drawn depends on the seed and on their
 prompts, not on their places: a file that is added moves few of the others' rows.
 
@@ -22,7 +22,7 @@ from typing import Any, Literal, TextIO
 import numpy as np
 
 from derta.data.made_files import hash_file, output_folder
-from derta.data.mix_options import (
+from derta.data.mixing.options import (
     KINDS,
     Kind,
     MixWish,
@@ -32,7 +32,7 @@ from derta.data.mix_options import (
     read_shares,
     wrong_option,
 )
-from derta.data.mix_plan import (
+from derta.data.mixing.plan import (
     Fate,
     RowTable,
     allot,
@@ -42,8 +42,8 @@ from derta.data.mix_plan import (
     largest,
     leave_out,
 )
-from derta.data.mix_report import MixReport
-from derta.data.mix_rows import (
+from derta.data.mixing.report import MixReport
+from derta.data.mixing.rows import (
     is_look_alike,
     language_of,
     parse_row,

@@ -1,7 +1,7 @@
 """The rows of a Parquet file, some hundred at a time.
 
-Covered: nested columns, dates, bytes (`derta.data.plain_values` says what becomes of them); row
-groups that are damaged cost their own rows only. Not covered: encrypted files.
+Covered: nested columns, dates, bytes (`derta.data.streams.plain_values` says what becomes of
+them); row groups that are damaged cost their own rows only. Not covered: encrypted files.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from derta.data.plain_values import plain_record
-from derta.data.stream_parts import Flaw, Piece, Unreadable, first_line, shorten
+from derta.data.streams.parts import Flaw, Piece, Unreadable, first_line, shorten
+from derta.data.streams.plain_values import plain_record
 
 __all__ = ["PARQUET_MAGIC", "parquet_rows"]
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from derta.data.stream_parts import Unreadable
+from derta.data.streams.parts import Unreadable
 
 __all__ = ["COMPRESSED_ENDINGS", "decompress", "find_compression"]
 

@@ -14,8 +14,8 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from derta.data.stream_bytes import line_blocks
-from derta.data.stream_parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
+from derta.data.streams.bytes import line_blocks
+from derta.data.streams.parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
 
 __all__ = ["csv_rows", "find_delimiter"]
 

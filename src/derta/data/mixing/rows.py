@@ -1,6 +1,6 @@
 """One row on its way into a mix: what it is, what it is known by, and how it is written.
 
-Covered: rows in our two formats. Not covered: which rows are taken (`derta.data.mix_plan`).
+Covered: rows in our two formats. Not covered: which rows are taken (`derta.data.mixing.plan`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import xxhash
 from derta.data.files import parse_helpful, parse_triple
 from derta.data.formats.base import read_truth
 from derta.data.languages import detect_language
-from derta.data.mix_options import Kind, language_code
-from derta.data.mix_report import MixReport
+from derta.data.mixing.options import Kind, language_code
+from derta.data.mixing.report import MixReport
 from derta.data.refusal_openings import Opening, open_with_refusal_word
 from derta.data.streams import RawRow
 from derta.errors import InputProblem

@@ -5,7 +5,7 @@ doesn't take the ones after it along, which an event parser such as ijson would 
 is that of one value. Covered: a list, a list in an object, objects that follow each other (as jq
 prints them). Where brackets or quotation marks don't match, reading goes on at the next object that
 begins with the same key as one before. Not covered: telling which of these a file is
-(`derta.data.stream_layout`).
+(`derta.data.streams.layout`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from derta.data.stream_json import NotJson, parse_json
-from derta.data.stream_parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
+from derta.data.streams.json import NotJson, parse_json
+from derta.data.streams.parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
 
 __all__ = ["find_list", "list_values", "values_one_by_one"]
 

@@ -1,15 +1,15 @@
 """Plain text with a question on each line, as people write lists: rows of one column.
 
 Blank lines are passed over. Covered: what such a file can hold. Not covered: encodings
-(`derta.data.stream_bytes`), questions of several lines (use JSON lines).
+(`derta.data.streams.bytes`), questions of several lines (use JSON lines).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from derta.data.stream_bytes import line_blocks
-from derta.data.stream_parts import LONGEST_BYTES, Flaw, Piece, Unreadable
+from derta.data.streams.bytes import line_blocks
+from derta.data.streams.parts import LONGEST_BYTES, Flaw, Piece, Unreadable
 
 __all__ = ["question_lines"]
 

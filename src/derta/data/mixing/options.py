@@ -1,7 +1,7 @@
 """What is asked of a mix, checked before anything is read.
 
 Covered: ratios, shares, numbers of rows, and that no file is lost. Not covered: whether there are
-rows enough (`derta.data.mix_plan`).
+rows enough (`derta.data.mixing.plan`).
 """
 
 from __future__ import annotations
