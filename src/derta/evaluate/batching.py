@@ -35,6 +35,7 @@ from derta.evaluate.decoding import (
     RunningBatch,
     reason_decoding_is_plain,
 )
+from derta.evaluate.prefix_store import KEPT_BYTES, PrefixStore
 from derta.evaluate.requests import (
     Request,
     drop_cancelled,
@@ -115,6 +116,7 @@ class BatchGenerator:
         self._gather_seconds = gather_seconds
         device = getattr(getattr(model, "device", None), "type", "cpu")
         self._cached_tokens = _CACHED_TOKENS.get(device, 131_072)
+        self._kept_bytes = KEPT_BYTES.get(device, 1 << 30)
         self._queue: queue.Queue[Request | None] = queue.Queue()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -246,7 +248,8 @@ class BatchGenerator:
             running.pop(key).give_up()
 
     def _new_batch(self) -> RunningBatch:
-        return RunningBatch(self._model, self._end_ids, most_rows=self._batch_size)
+        store = PrefixStore(self._kept_bytes)
+        return RunningBatch(self._model, self._end_ids, most_rows=self._batch_size, store=store)
 
     def _joining(
         self, waiting: list[Request], running: Mapping[int, Request], waited: int

@@ -1,7 +1,8 @@
 """Decoding of many prompts at a time; rows join and leave while the others go on.
 
-1. Joining: what several new prompts begin with is computed once (`derta.evaluate.prefill`); each
-   gets a row of the cache with the keys and values along its own path.
+1. Joining: what several new prompts begin with is computed once (`derta.evaluate.prefill`), and
+   not at all if it is kept from earlier ones (`derta.evaluate.prefix_store`). Each prompt gets a
+   row of the cache with the keys and values along its own path.
 2. A step adds a token to every row. A row that has ended, or has its limit of tokens, leaves
    (`derta.evaluate.row_cache`); a step costs nearly the same with few rows as with many, so others
    should join in its place.
@@ -25,6 +26,7 @@ from derta.attention import FLEX, reason_trees_are_unsupported
 from derta.data.models import has_learnt_prompt, inner_model
 from derta.evaluate.choosing import Chooser, Sampling, Steering
 from derta.evaluate.prefill import DEFAULT_PREFILL_TOKENS, prefill
+from derta.evaluate.prefix_store import PrefixStore
 from derta.evaluate.row_cache import RowCache
 from derta.train.forward import KNOWN_FAMILIES
 
@@ -121,6 +123,7 @@ class RunningBatch:
         *,
         most_rows: int,
         prefill_tokens: int = DEFAULT_PREFILL_TOKENS,
+        store: PrefixStore | None = None,
     ) -> None:
         """Make one without rows.
 
@@ -130,7 +133,9 @@ class RunningBatch:
             end_ids: tokens that end a turn.
             most_rows: so many rows are expected at a time; more are allowed.
             prefill_tokens: tokens of a tree of prompts, about.
+            store: what prompts of this model began with earlier; None: nothing is kept.
         """
+        self._store = store
         self._inner = inner_model(model)
         self._ends = torch.tensor(sorted(end_ids), device=self._inner.device)
         self._chooser = Chooser(end_ids)
@@ -165,7 +170,7 @@ class RunningBatch:
         first = self._cache.open_rows(lengths, most_rows or self._most_rows)
         rows = []
         try:
-            for index, layers in prefill(self._inner, contexts, self._prefill_tokens):
+            for index, layers in prefill(self._inner, contexts, self._prefill_tokens, self._store):
                 self._cache.fill(first + index, layers)
             for prompt in prompts:
                 choice = self._chooser.add(prompt.input_ids, prompt.sampling, prompt.steering)

@@ -16,8 +16,8 @@ __all__ = ["Request", "drop_cancelled", "kind_of", "order_of", "plain_group", "p
 _SHORT = 192
 """Prompts up to this length may share a call of `generate`; above it, those within a factor of two.
 """
-_SHORT_ROW = 512
-"""The same of prompts with their room for new tokens where rows join and leave. So many columns of
+_SHORT_ROW = 256
+"""The same of prompts with their room for new tokens where rows join and leave. 512 columns of
 padding cost a row about as much as its share of the matrix products (measured: 135M parameters)."""
 
 

@@ -223,6 +223,7 @@ BUDGETS: dict[str, dict[str, Any]] = {
         "long_prefill": {"max_tokens": 24},
         "rank_assisted": {"steps": 20},
         "languages": {"languages": ("Chinese", "French")},
+        "multi_turn": {"turns": 2},
         "sampling": {"samples": 1},
         "fine_tuning": {"steps": (5, 10), "batch_size": 4, "max_tokens": 40, "max_length": 128},
         "helpfulness": {"rows": 40},
