@@ -207,10 +207,10 @@ def ask_for_one_token(requests: list[tuple[int, ...]], **settings: Any) -> None:
 def test_a_long_prompt_does_not_pad_a_batch_of_short_ones(
     joined: list[list[tuple[int, ...]]],
 ) -> None:
-    lengths = (3, 90, 510, 520, 1000, 1100, 2000)
+    lengths = (3, 90, 250, 300, 510, 520, 1000, 1100, 2000)
     ask_for_one_token([tuple(10 + (i + n) % 80 for i in range(n)) for n in lengths])
     found = [sorted(map(len, prompts)) for prompts in joined]
-    assert found == [[1100, 2000], [520, 1000], [3, 90, 510]]
+    assert found == [[1100, 2000], [520, 1000], [300, 510], [3, 90, 250]]
 
 
 def test_the_cache_of_a_batch_is_bounded_in_tokens(
