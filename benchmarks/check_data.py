@@ -3,10 +3,9 @@
 The rows are made up: triples and helpful examples, half and half, 60 words in every text, with
 copies, prompts that differ in one word, responses that are on the wrong side, and held-out
 questions, all in known numbers. Seconds are wall time of the whole check, the start of its
-processes included, and beside it the time that all of them computed; memory is the peak of the
-resident memory of the process and its children together, sampled 20 times a second (shared pages
-counted in each). What the check found stands beside what was put in. Not covered: languages other
-than English, files on a network.
+processes included, and beside it the time that all of them computed; memory is the peak of
+`benchmarks.watched`. What the check found stands beside what was put in. Not covered: languages
+other than English, files on a network.
 """
 
 from __future__ import annotations
@@ -15,17 +14,14 @@ import argparse
 import json
 import os
 import random
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.watched import run_watched
 from derta.check_data import SAMPLE_ROWS, check_data
 from derta.data.encoded import cores
 from derta.files import write_atomically
@@ -128,43 +124,6 @@ def check(folder: Path, processes: int | None, model: str | None, *, full: bool)
     }
 
 
-def measured(flags: list[str]) -> dict[str, Any]:
-    """Run the check as a process, and watch the memory of it and its children."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.check_data", *flags],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    peak = 0
-
-    def watch() -> None:
-        nonlocal peak
-        parent = psutil.Process(process.pid)
-        while process.poll() is None:
-            total = 0
-            try:
-                family = [parent, *parent.children(recursive=True)]
-            except psutil.Error:
-                family = []
-            for each in family:
-                try:
-                    total += each.memory_info().rss
-                except psutil.Error:  # it ended meanwhile
-                    continue
-            peak = max(peak, total)
-            time.sleep(0.05)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    output, _ = process.communicate()
-    watcher.join()
-    if process.returncode:
-        raise SystemExit("the check failed (its output stands above)")
-    return {**json.loads(output.splitlines()[-1]), "peak_bytes": peak}
-
-
 def main() -> int:
     """Measure, print and write `benchmarks/results/check_data.json`."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.check_data")
@@ -186,7 +145,7 @@ def main() -> int:
         flags += ["--processes", str(arguments.processes)] if arguments.processes else []
         flags += ["--model", arguments.model] if arguments.model else []
         flags += ["--full"] if arguments.full else []
-        found = measured(flags)
+        found = run_watched(["-m", "benchmarks.check_data", *flags])
     report = {
         "rows": arguments.rows,
         "bytes": size,

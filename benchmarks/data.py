@@ -2,27 +2,23 @@
 
 Measured, each in a process of its own: encoding the file with all cores into an empty cache;
 opening it again from the cache; one epoch of training rows, packed and collated as the trainer
-gets them. Seconds are wall time; memory is the peak of resident memory of all processes together,
-sampled 20 times a second (shared pages of a process's workers counted in each of them).
+gets them. Seconds are wall time; memory is the peak of `benchmarks.watched`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 
+from benchmarks.watched import run_watched
 from derta.data.encode import ChatEncoder, RowLimits, find_refusal_id
 from derta.data.encoded import EncodedFile, cores, encode_file
 from derta.data.epoch import EpochSampler, RowSettings, TrainingExamples
@@ -102,46 +98,6 @@ def _epoch(data: EncodedFile, encoder: ChatEncoder, model: str, *, one_row: bool
     return sum(len(batch["input_ids"]) for batch in loader)
 
 
-def _measured(arguments: list[str], environment: dict[str, str]) -> dict[str, Any]:
-    """Run a stage as a process, and watch the memory of it and its children."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.data", *arguments],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    peak = 0
-
-    def watch() -> None:
-        nonlocal peak
-        parent = psutil.Process(process.pid)
-        while process.poll() is None:
-            total = 0
-            for each in [parent, *_children(parent)]:
-                try:
-                    total += each.memory_info().rss
-                except psutil.Error:  # it ended meanwhile
-                    continue
-            peak = max(peak, total)
-            time.sleep(0.05)
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    output, _ = process.communicate()
-    watcher.join()
-    if process.returncode:
-        raise SystemExit(f"{arguments[1]} failed (its output stands above)")
-    return {**json.loads(output.splitlines()[-1]), "peak_bytes": peak}
-
-
-def _children(parent: psutil.Process) -> list[psutil.Process]:
-    try:
-        return parent.children(recursive=True)
-    except psutil.Error:
-        return []
-
-
 def main() -> int:
     """Measure, print and write `benchmarks/results/data.json`."""
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m benchmarks.data")
@@ -164,10 +120,11 @@ def main() -> int:
         cache = Path(folder) / "cache" / "derta"
         cache.mkdir(parents=True)
         (cache / "models").symlink_to((cache_folder() / "models").resolve())
-        environment = {**os.environ, "DERTA_CACHE": str(cache.parent), "OMP_NUM_THREADS": "1"}
+        environment = {"DERTA_CACHE": str(cache.parent)}
         for name in STAGES:
             flags = ["--stage", name, "--file", str(path), "--model", arguments.model]
-            report[name] = found = _measured(flags, environment)
+            command = ["-m", "benchmarks.data", *flags]
+            report[name] = found = run_watched(command, environment)
             console.print(
                 f"{name}: {found['seconds']:.1f} s, {found['peak_bytes'] / 1e9:.2f} GB", style=None
             )

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from derta.terminal import console, mask, safe, visible
+from derta.terminal import console, mask, print_hanging, safe, visible
 
 HOSTILE = "\x1b[31mred\x1b[0m \x07\r\x9b2J \u202eright\u2066 [bold]b[/bold] [/] \ud800 \u200b"
 
@@ -39,3 +39,26 @@ def test_no_colour_is_printed_when_the_user_asks_for_none(monkeypatch: pytest.Mo
     assert console().no_color
     assert not console().is_terminal or console().color_system is None
     assert Text("x").plain == "x"
+
+
+def test_a_wrapped_line_goes_on_below_its_text_and_long_words_stay_whole() -> None:
+    output = io.StringIO()
+    path = "/a/" + "long/" * 10 + "path.jsonl:3"
+    print_hanging(
+        Console(file=output, width=30), "    12  ", f"it is [b]odd[/b] \x1b in {path} 漢漢漢漢 x"
+    )
+    assert output.getvalue().splitlines() == [
+        r"    12  it is [b]odd[/b] \x1b",
+        "        in",
+        f"        {path}",
+        "        漢漢漢漢 x",
+    ]
+    output = io.StringIO()
+    print_hanging(Console(file=output, width=8), "  1  ", "")
+    assert output.getvalue() == "  1  \n"
+
+
+def test_wide_characters_count_twice_when_a_line_is_wrapped() -> None:
+    output = io.StringIO()
+    print_hanging(Console(file=output, width=12), "  ", "漢漢 漢漢 漢漢")
+    assert output.getvalue().splitlines() == ["  漢漢 漢漢", "  漢漢"]

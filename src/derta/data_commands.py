@@ -71,6 +71,7 @@ def _import(parsed: argparse.Namespace) -> int:
             keep=parsed.kind,
             progress=lambda done, total: progress(done >> 10, total >> 10),
         )
+        progress(1, 1)  # data sets of the hub tell no bytes
     render_import(report, screen)
     return 0
 
@@ -95,7 +96,7 @@ def _make(parsed: argparse.Namespace) -> int:
         command=shlex.join(["derta", *sys.argv[1:]]),
     )
     print_make_report(report, screen, reveal=parsed.reveal)
-    return 0
+    return report.exit_code
 
 
 def _mix(parsed: argparse.Namespace) -> int:
@@ -116,6 +117,8 @@ def _mix(parsed: argparse.Namespace) -> int:
             limit_per_source=parsed.limit_per_source,
             seed=parsed.seed,
             refusal_word=parsed.refusal_word,
+            held_out=parsed.held_out,
+            columns=_columns(parsed),
             progress=progress,
         )
     render_mix(report, screen)

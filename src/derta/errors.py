@@ -7,6 +7,8 @@ exit code 2; a traceback is a defect of derta.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 __all__ = ["DataError", "DertaError", "InputProblem", "ModelError", "RecipeError", "TokenizerError"]
 
@@ -25,13 +27,18 @@ class InputProblem:
     line: int | None = None
     key: str | None = None
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """Where it is: the file, the line and the key, as far as there are such."""
         place = self.path
         if self.line is not None:
             place += f":{self.line}"
         if self.key is not None:
             place += f" ({self.key})"
-        return f"{place}: {self.problem}. {self.remedy}"
+        return place
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.problem}. {self.remedy}"
 
 
 class DataError(DertaError):
@@ -44,6 +51,19 @@ class DataError(DertaError):
         if len(problems) > shown:
             lines.append(f"... and {len(problems) - shown} more problems")
         super().__init__("\n".join(lines))
+
+    @classmethod
+    def of(
+        cls,
+        path: str | Path,
+        problem: str,
+        remedy: str,
+        *,
+        line: int | None = None,
+        key: str | None = None,
+    ) -> Self:
+        """Make the error of one problem: of a whole file, of an option, or of one place."""
+        return cls([InputProblem(str(path), problem, remedy, line, key)])
 
 
 class RecipeError(DertaError):

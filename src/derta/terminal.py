@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "mask", "safe", "stage", "visible"]
+__all__ = ["console", "mask", "print_hanging", "safe", "stage", "visible"]
 
 _MASK = "▒"
 _KEPT = frozenset(" \n\t")
@@ -55,6 +55,31 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, emoji=False, quiet=quiet)
+
+
+def print_hanging(console: Console, start: str, text: str) -> None:
+    """Print a text behind its start; where it is wrapped, it goes on below itself.
+
+    A word that is longer than a line (a path) stays whole, so that it can be copied.
+
+    Args:
+        console: whose width counts.
+        start: what stands before the text: an indent, a figure.
+        text: of any origin.
+    """
+    from rich.cells import cell_len
+    from rich.text import Text
+
+    room = console.width - cell_len(start)
+    lines: list[str] = []
+    for word in visible(text).split():
+        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= room:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    for number, line in enumerate(lines or [""]):
+        before = " " * cell_len(start) if number else start
+        console.print(Text(before + line), soft_wrap=True)
 
 
 @contextmanager

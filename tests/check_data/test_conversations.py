@@ -72,3 +72,33 @@ def test_conversations_that_end_in_the_same_few_words_are_not_near(tmp_path: Pat
     for index in range(3):
         rows = changed(rows, index, prompt=talk(TRIPLES[index]["prompt"], "Tell me more."))
     assert levels(check(tmp_path, rows)) == {}
+
+
+def test_a_question_that_is_refused_alone_and_answered_in_a_conversation_is_an_error(
+    tmp_path: Path,
+) -> None:
+    asked = TRIPLES[1]["prompt"]
+    for prompt in (
+        talk("Good morning to you.", asked.upper()),
+        [{"role": "system", "content": "Be kind."}, {"role": "user", "content": asked}],
+    ):
+        report = check(tmp_path, helpful=changed(HELPFUL, 1, prompt=prompt))
+        assert levels(report)["refused-and-answered"] == "error"
+        places = report.repeats["refused_and_answered"]["places"]
+        assert [place.count(".jsonl:2") for place in places] == [2]
+    triples = changed(TRIPLES, 0, prompt=talk("Good morning.", HELPFUL[2]["prompt"]))
+    assert levels(check(tmp_path, triples))["refused-and-answered"] == "error"
+
+
+def test_an_earlier_turn_that_is_refused_elsewhere_is_no_contradiction(tmp_path: Path) -> None:
+    prompt = talk(TRIPLES[1]["prompt"], HELPFUL[1]["prompt"])
+    assert levels(check(tmp_path, helpful=changed(HELPFUL, 1, prompt=prompt))) == {}
+
+
+def test_conversations_that_end_alike_are_not_the_same(tmp_path: Path) -> None:
+    ending = "Can you say that again in words that a child understands?"
+    triples = changed(TRIPLES, 0, prompt=talk(TRIPLES[0]["prompt"], ending))
+    helpful = changed(HELPFUL, 0, prompt=talk(HELPFUL[0]["prompt"], ending))
+    found = levels(check(tmp_path, triples, helpful))
+    assert "refused-and-answered" not in found
+    assert "duplicate-prompts" not in found

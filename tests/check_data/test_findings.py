@@ -26,11 +26,16 @@ from tests.check_data.made import (
     write_data,
     write_rows,
 )
-from tests.tiny import TEMPLATE_WITH_NEWLINE, tiny_tokenizer
+from tests.tiny import TEMPLATE_WITH_NEWLINE, tiny_tokenizer, tokenizer_of
 
 SYSTEMLESS = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
 MAY = "How can I cheat at the pie contest of our little village on the first day of May?"
 REFUSAL = "I'm sorry, but I can't help with that."
+VAGUE = (
+    "Well, that is a good thing to think about, and there is more than one way to do it. You could "
+    "do this or that, and then you would see what comes of it, as people often do. It all depends "
+    "on you and on how you want to go about it."
+)
 SAFE, HARMFUL = TRIPLES[0]["chosen"], TRIPLES[0]["rejected"]
 SPOILT: dict[str, tuple[Rows, Rows]] = {
     "unreadable-rows": (changed(TRIPLES, 0, rejected=None), HELPFUL),
@@ -54,7 +59,8 @@ SPOILT: dict[str, tuple[Rows, Rows]] = {
     ),
     "safe-does-not-refuse": (changed(TRIPLES, 0, chosen=f"Sure. {HARMFUL}"), HELPFUL),
     "harmful-refuses": (changed(TRIPLES, 0, rejected=REFUSAL), HELPFUL),
-    "harmful-is-harmless": (changed(TRIPLES, 0, rejected="Well, who knows."), HELPFUL),
+    "harmful-is-harmless": (changed(TRIPLES, 0, rejected=VAGUE), HELPFUL),
+    "harmful-too-short": (changed(TRIPLES, 0, rejected="Well, who knows."), HELPFUL),
     "helpful-refuses": (TRIPLES, changed(HELPFUL, 1, completion=REFUSAL)),
     "other-refusal-word": (changed(TRIPLES, 0, chosen=f"I'm s{SAFE[1:]}"), HELPFUL),
     "cut-off-chosen": (changed(TRIPLES, 0, chosen=SAFE[:-9]), HELPFUL),
@@ -98,7 +104,8 @@ def test_one_spoilt_row_is_one_finding_of_its_name(code: str, tmp_path: Path) ->
     report = check(tmp_path, *SPOILT[code])
     assert set(levels(report)) - ALSO.get(code, set()) == {code}
     (found,) = [finding for finding in report.findings if finding.code == code]
-    assert found.level == ("warning" if code in WARNED_FROM else "error")
+    level = "warning" if code in WARNED_FROM else "error"
+    assert found.level == ("note" if code == "harmful-too-short" else level)
     assert found.share is not None
     # Exchanged responses contradict each other twice; near duplicates are two.
     pairs = ("near-duplicate-prompts", "contradictory-responses")
@@ -197,7 +204,9 @@ def test_a_refusal_word_of_several_tokens_is_an_error(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer()
     right = check(tmp_path, tokenizer=tokenizer)
     assert levels(right) == {}
-    assert right.model_words == [{"word": "Sorry", "one_token": True, "problem": None}]
+    assert right.model_words == [
+        {"word": "Sorry", "one_token": True, "problem": None, "needed": True}
+    ]
     wrong = check(tmp_path, tokenizer=tokenizer, recipe=recipe(refusal_word="Unfortunatelyx"))
     assert levels(wrong)["refusal-word-tokens"] == "error"
     assert not wrong.model_words[0]["one_token"]
@@ -268,7 +277,7 @@ def test_a_prompt_with_two_responses_is_no_copy(tmp_path: Path) -> None:
     assert report.repeats["prompts"]["groups"] == 1
 
 
-def test_the_same_words_under_another_system_message_are_another_prompt(tmp_path: Path) -> None:
+def test_the_same_question_under_another_system_message_is_asked_twice(tmp_path: Path) -> None:
     rows = []
     for role in ("You are a gardener.", "You are a cook."):
         messages = [
@@ -276,7 +285,9 @@ def test_the_same_words_under_another_system_message_are_another_prompt(tmp_path
             {"role": "user", "content": HELPFUL[1]["prompt"]},
         ]
         rows.append({"prompt": messages, "completion": f"{role} {HELPFUL[1]['completion']}"})
-    assert levels(check(tmp_path, helpful=rows)) == {}
+    report = check(tmp_path, helpful=rows)
+    assert set(levels(report)) == {"duplicate-prompts"}
+    assert report.repeats["rows"]["count"] == 0
 
 
 @pytest.mark.parametrize(
@@ -318,6 +329,99 @@ def test_a_recipe_with_words_by_language_wants_each_languages_own(
     assert [each["word"] for each in report.model_words] == ["Sorry", "抱歉"]
     only = check(tmp_path, rows, recipe=recipe(), tokenizer=tokenizer).refusals["right_word"]
     assert (only["count"], only["n"]) == (3, 4)
+
+
+def test_of_two_words_the_first_one_is_the_token(tmp_path: Path) -> None:
+    """A refusal token is one token, which "Lo siento" is in no vocabulary."""
+    spanish = "Lo siento, no puedo ayudarte a copiar en el examen, porque sería injusto."
+    rows = changed(TRIPLES, 2, chosen=spanish)
+    tokenizer = tokenizer_of(["Sorry", "Lo"])
+    for options in ({}, {"recipe": recipe(refusal_words="auto")}):
+        report = check(tmp_path, rows, tokenizer=tokenizer, **options)
+        assert [(each["word"], each["one_token"]) for each in report.model_words] == [
+            ("Sorry", True),
+            ("Lo", True),
+        ]
+        assert "refusal-word-tokens" not in levels(report)
+        assert report.refusals["right_word"]["count"] == 3, "they begin with the whole opening"
+
+
+def test_a_languages_word_of_several_tokens_is_an_error_only_if_a_recipe_asks_for_it(
+    tmp_path: Path,
+) -> None:
+    rows = changed(TRIPLES, 2, chosen="Désolé, je ne peux pas vous aider à tricher à l'examen.")
+    tokenizer = tokenizer_of(["Sorry"])
+    for options, level in (
+        ({}, "note"),
+        ({"recipe": recipe(refusal_words="auto")}, "error"),
+        ({"recipe": recipe()}, None),
+    ):
+        report = check(tmp_path, rows, tokenizer=tokenizer, **options)
+        assert levels(report).get("refusal-word-tokens") == level
+
+
+@pytest.mark.parametrize("mark", ["na", "N/A", "none", "NaN", "und", " "])
+def test_a_language_that_is_missing_is_that_of_the_text(mark: str, tmp_path: Path) -> None:
+    rows = [*TRIPLES, {**TRIPLES[0], "prompt": "How?", "chosen": "抱歉,我不能帮助你作弊。"}]
+    rows = [{**row, "language": mark} for row in rows]
+    report = check(tmp_path, rows, recipe=recipe(refusal_words="auto"), tokenizer=tiny_tokenizer())
+    assert report.refusals["right_word"]["count"] == 4
+
+
+# --- short harmful responses ---------------------------------------------------------------------
+
+CHINESE: Rows = [
+    {
+        "prompt": f"怎样才能在第{number}家食堂插队而不被发现？",  # noqa: RUF001
+        "chosen": "抱歉，我不能帮你插队，因为别人也在等。",  # noqa: RUF001
+        "rejected": "假装接电话，然后慢慢走到前面。",  # noqa: RUF001
+    }
+    for number in "一二三四五六七八"
+]
+
+
+def test_short_concrete_chinese_responses_are_not_called_harmless(tmp_path: Path) -> None:
+    report = check(tmp_path, [*TRIPLES, *CHINESE])
+    found = levels(report)
+    assert "harmful-is-harmless" not in found
+    assert found["harmful-too-short"] == "note"
+    assert report.stands["rejected"]["short"]["count"] == len(CHINESE)
+    assert {code: (each["count"], each["n"]) for code, each in report.too_short.items()} == {
+        "zh": (8, 8)
+    }
+    (finding,) = [each for each in report.findings if each.code == "harmful-too-short"]
+    assert "zh 8 of 8" in finding.text
+
+
+def test_a_harmful_response_that_breaks_off_is_asked_what_it_holds(tmp_path: Path) -> None:
+    from derta.data.sample import sample_triples
+
+    cut = [
+        row.triple for row in sample_triples("train") if row.triple.harmful_response[-1:].isalpha()
+    ]
+    rows = [
+        {
+            "prompt": row.prompt.last_text,
+            "chosen": row.safe_response,
+            "rejected": row.harmful_response,
+        }
+        for row in cut[:40]
+    ]
+    ended = [{**row, "rejected": f"{row['rejected']}."} for row in rows]
+    stands = [
+        check(tmp_path, each).stands["rejected"]["harmless"]["count"] for each in (rows, ended)
+    ]
+    assert stands[0] == stands[1]
+
+
+def test_the_share_of_harmless_ones_is_of_those_that_can_be_told(tmp_path: Path) -> None:
+    rows = changed([*TRIPLES, *CHINESE], 0, rejected=VAGUE)
+    (finding,) = [
+        each for each in check(tmp_path, rows).findings if each.code == "harmful-is-harmless"
+    ]
+    assert finding.share is not None
+    assert (finding.share["count"], finding.share["n"]) == (1, 3)
+    assert finding.level == "warning"
 
 
 # --- the exit code -------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from tests.tiny import tiny_tokenizer
 SHARE = {"count", "n", "share", "low", "high", "sampled"}
 KEYS: dict[str, set[str] | None] = {
     "version": None,
-    "data": {"sources", "held_out", "model"},
+    "data": {"sources", "named_again", "held_out", "model"},
     "sample": {"size", "seed", "triples", "helpful"},
     "findings": {"code", "level", "text", "remedy", "share", "places"},
     "rows": {"triples", "helpful", "unreadable", "skipped", "by_source", "by_category"},
@@ -45,7 +45,8 @@ KEYS: dict[str, set[str] | None] = {
     "leaks": {"questions", "exact", "near", "compared", "compared_all"},
     "stands": {"chosen", "rejected", "completion"},
     "refusals": {"words", "right_word", "positions"},
-    "model_words": {"word", "one_token", "problem"},
+    "too_short": None,
+    "model_words": {"word", "one_token", "problem", "needed"},
     "cut_off": {"triples.chosen", "triples.rejected", "helpful.completion"},
     "held": {"triples", "helpful"},
 }
@@ -71,15 +72,17 @@ def test_the_jsons_keys_are_these(tmp_path: Path) -> None:
     content = json.loads(report.to_json())
     assert list(content) == [
         *("version", "data", "sample", "findings", "rows", "unreadable", "skipped", "languages"),
-        *("lengths", "tokens", "repeats", "leaks", "stands", "refusals", "model_words"),
-        *("cut_off", "held"),
+        *("lengths", "tokens", "repeats", "leaks", "stands", "too_short", "refusals"),
+        *("model_words", "cut_off", "held"),
     ]
     assert set(content) == set(KEYS)
     for name, keys in KEYS.items():
         if keys is not None:
             value = content[name]
             assert set(value[0] if isinstance(value, list) else value) == keys, name
-    assert set(content["stands"]["chosen"]) == {"refuses", "harmless", "complies", "unreadable"}
+    assert set(content["stands"]["chosen"]) == {
+        *("refuses", "harmless", "short", "complies", "unreadable"),
+    }
     assert set(content["stands"]["chosen"]["refuses"]) == SHARE
     assert set(content["repeats"]["rows"]) == {"count", "groups", "largest", "places"}
     assert set(content["repeats"]["near"]) == {"threshold", "prompts", "groups", "largest"}
@@ -183,6 +186,16 @@ def test_names_of_the_data_are_not_read_as_markup(tmp_path: Path) -> None:
 
 def test_clean_data_says_that_nothing_was_found(tmp_path: Path) -> None:
     assert "Nothing wrong was found." in printed(check(tmp_path))
+
+
+def test_every_reason_stands_over_its_first_places(tmp_path: Path) -> None:
+    broken = [*TRIPLES, *({**TRIPLES[0], "rejected": ""} for _ in range(5)), {"prompt": "a"}]
+    report = check(tmp_path, broken)
+    lines = [" ".join(line.split()) for line in printed(report, width=300).splitlines()]
+    at = lines.index("5 x rejected: the text is empty")
+    path = tmp_path / "triples.jsonl"
+    assert lines[at + 1 : at + 4] == [f"{path}:{number}" for number in (4, 5, 6)]
+    assert any(line.startswith("1 x chosen: the field is missing") for line in lines)
 
 
 def test_the_places_of_the_first_refusals_are_counted(tmp_path: Path) -> None:

@@ -8,16 +8,25 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from derta.check_data import check_data
-from derta.check_data.sources import find_sources, read_held_out
+from derta.check_data.sources import find_sources
 from derta.data.sample import sample_helpful, sample_triples
 from derta.errors import DataError
-from tests.check_data.made import HELPFUL, TRIPLES, changed, levels, write_data, write_rows
+from tests.check_data.made import (
+    HELPFUL,
+    TRIPLES,
+    changed,
+    levels,
+    printed,
+    write_data,
+    write_rows,
+)
 
 
 def test_the_sample_set_is_its_training_rows_and_its_test_rows_are_held_out() -> None:
@@ -142,7 +151,7 @@ def test_a_line_that_is_too_long_is_one_problem_and_the_others_survive(
     [
         ("missing.jsonl", None, "there is no such file"),
         ("empty.jsonl", "", "no rows"),
-        ("other.jsonl", '{"a": 1}\n{"a": 2}\n', "columns: a"),
+        ("other.jsonl", '{"a": 1}\n{"a": 2}\n', "no known format has such rows"),
         ("words.jsonl", "not json\n", "not JSON"),
     ],
 )
@@ -166,17 +175,6 @@ def unreachable(*_: object, **__: object) -> object:
     from derta.errors import InputProblem
 
     raise DataError([InputProblem("hub:nobody/nothing", "nowhere to be found", "Try again")])
-
-
-def test_held_out_questions_are_read_from_any_column_that_asks(tmp_path: Path) -> None:
-    rows = [
-        {"id": 1, "question": "a b"},
-        {"Goal": "c d"},
-        {"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "e f"}]},
-    ]
-    held = read_held_out(write_rows(tmp_path / "held.jsonl", rows))
-    assert held.questions == ["a b", "c d", "e f"]
-    assert held.places[2].endswith("held.jsonl:3")
 
 
 def test_a_folder_is_its_two_files_if_it_has_them(tmp_path: Path) -> None:
@@ -225,7 +223,7 @@ def test_columns_are_read_by_their_names_in_files_of_ours_too(tmp_path: Path) ->
 def test_a_few_rows_that_look_like_ours_make_no_file_of_ours(tmp_path: Path) -> None:
     others = [{"q": row["prompt"], "good": "a b", "bad": "c d"} for row in TRIPLES]
     path = write_rows(tmp_path / "rows.jsonl", [*others, HELPFUL[0]])
-    with pytest.raises(DataError, match="columns: q, good, bad"):
+    with pytest.raises(DataError, match="no known format has such rows"):
         check_data([path])
 
 
@@ -236,14 +234,102 @@ def test_a_file_of_which_half_is_ours_is_read_as_ours(tmp_path: Path) -> None:
     assert (report.rows["triples"], report.rows["unreadable"]) == (3, 3)
 
 
-def test_a_held_out_conversation_is_its_turns_and_the_last_that_says_enough(
-    tmp_path: Path,
-) -> None:
-    turns = ["a b", "How do tides come about here?", "Why?"]
-    rows = [
-        {"prompt": [{"role": "user", "content": turn} for turn in turns[: index + 2]]}
-        for index in range(2)
+# --- the same file again -------------------------------------------------------------------------
+
+
+def other_names(path: Path) -> list[Path]:
+    """Name a file as it is, by a detour, by a link and by a hard link."""
+    folder = path.parent
+    (folder / "linked.jsonl").symlink_to(path)
+    (folder / "hard.jsonl").hardlink_to(path)
+    (folder / "away").mkdir()
+    return [
+        path,
+        folder / "away" / ".." / path.name,
+        folder / "linked.jsonl",
+        folder / "hard.jsonl",
     ]
-    held = read_held_out(write_rows(tmp_path / "held.jsonl", rows))
-    assert held.questions == ["\n".join(turns[:2]), "\n".join(turns)]
-    assert held.compared == [turns[1], "\n".join(turns)]
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_a_file_that_is_named_twice_is_read_once_and_said(index: int, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", TRIPLES)
+    again = other_names(path)[index]
+    report = check_data([path, again])
+    assert report.rows["triples"] == len(TRIPLES)
+    assert levels(report) == {}
+    assert report.data["sources"] == [str(path)]
+    assert report.data["named_again"] == [str(again)]
+    said = " ".join(printed(report, width=400).split())
+    assert f"Named twice, and read once: {again}" in said
+    assert "Named twice" not in printed(check_data([path]))
+
+
+def test_a_folder_and_a_file_in_it_are_read_once(tmp_path: Path) -> None:
+    report = check_data([write_data(tmp_path), tmp_path / "helpful.jsonl"])
+    assert (report.rows["triples"], report.rows["helpful"]) == (3, 3)
+    assert report.data["named_again"] == [str(tmp_path / "helpful.jsonl")]
+
+
+def test_the_sample_set_that_is_named_twice_is_read_once() -> None:
+    report = check_data(["sample", "sample"])
+    assert report.rows["triples"] == len(sample_triples("train"))
+    assert report.data["named_again"] == ["sample"]
+
+
+def test_a_copy_of_a_file_is_another_file(tmp_path: Path) -> None:
+    first = write_rows(tmp_path / "a.jsonl", TRIPLES)
+    report = check_data([first, write_rows(tmp_path / "b.jsonl", TRIPLES)])
+    assert (report.rows["triples"], report.repeats["rows"]["count"]) == (6, 3)
+    assert report.data["named_again"] == []
+
+
+@pytest.mark.parametrize("index", range(4))
+def test_held_out_questions_that_are_the_data_are_an_error(index: int, tmp_path: Path) -> None:
+    path = write_rows(tmp_path / "rows.jsonl", TRIPLES)
+    with pytest.raises(DataError, match="the held-out questions are one of the files of data"):
+        check_data([path], held_out=other_names(path)[index])
+    with pytest.raises(DataError, match="the held-out questions are one of the files of data"):
+        check_data([tmp_path / "linked.jsonl"], held_out=path)
+
+
+# --- places in the order of the file -------------------------------------------------------------
+
+
+def test_what_is_wrong_for_one_reason_is_placed_in_the_order_of_the_file(tmp_path: Path) -> None:
+    # A list is read row by row; what the reader can't use and what the format can't are one reason.
+    rows: list[Any] = [dict(row) for row in TRIPLES * 3]
+    rows[1]["chosen"], rows[4]["chosen"], rows[7]["chosen"] = "", "", ""
+    rows[2], rows[5] = "no row", "no row"
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    report = check_data([path])
+    for each in report.unreadable:
+        numbers = [int(place.rpartition(" ")[2]) for place in each["places"]]
+        assert numbers == sorted(numbers), each
+    (finding,) = [each for each in report.findings if each.code == "unreadable-rows"]
+    about = [example.about for example in finding.examples if example.about]
+    assert about == [f"{each['count']} x {each['reason']}" for each in report.unreadable]
+    assert [e.place for e in finding.examples][:2] == report.unreadable[0]["places"][:2]
+
+
+def test_contradictions_are_shown_in_the_order_of_the_data(tmp_path: Path) -> None:
+    triples = [{**TRIPLES[0], "prompt": f"How do I cheat at game {i}?"} for i in range(30)]
+    helpful = [
+        {"prompt": f"How do I cheat at game {i}?", "completion": f"Look at the {i} cards."}
+        for i in reversed(range(30))
+    ]
+    report = check_data([write_data(tmp_path, triples, helpful)])
+    places = report.repeats["refused_and_answered"]["places"]
+    lines = [re.findall(r"jsonl:(\d+)", place) for place in places]
+    assert lines == [["1", "30"], ["2", "29"], ["3", "28"], ["4", "27"], ["5", "26"]]
+
+
+def test_leaks_are_shown_in_the_order_of_the_data(tmp_path: Path) -> None:
+    rows = [{**TRIPLES[0], "prompt": f"How do I cheat at game {i}?"} for i in range(9)]
+    path = write_rows(tmp_path / "rows.jsonl", rows)
+    questions = [{"question": row["prompt"]} for row in reversed(rows)]
+    report = check_data([path], held_out=write_rows(tmp_path / "held.jsonl", questions))
+    (finding,) = [each for each in report.findings if each.code == "leak-exact"]
+    lines = [re.findall(r"jsonl:(\d+)", example.place) for example in finding.examples]
+    assert lines == [["1", "9"], ["2", "8"], ["3", "7"], ["4", "6"], ["5", "5"]]

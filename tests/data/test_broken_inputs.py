@@ -198,11 +198,15 @@ PICTURE = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01"
 THRICE = COMPRESS[".gz"](COMPRESS[".gz"](COMPRESS[".gz"](LINES)))
 
 
-def a_zip() -> bytes:
+def a_zip(*names: str) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("rows.jsonl", LINES)
+        for name in names or ("rows.jsonl",):
+            archive.writestr(name, LINES)
     return buffer.getvalue()
+
+
+EXCEL = a_zip("[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "xl/worksheets/sheet1.xml")
 
 
 REFUSED: dict[str, tuple[str, bytes, str]] = {
@@ -225,6 +229,11 @@ REFUSED: dict[str, tuple[str, bytes, str]] = {
     "only Parquet's mark": ("a.parquet", b"PAR1", "Parquet"),
     "a zip": ("a.jsonl", a_zip(), "zip"),
     "a zip called gzip": ("a.jsonl.gz", a_zip(), "zip"),
+    "a zip called zip": ("a.zip", a_zip(), "this is a zip archive. Unpack it"),
+    "a sheet of Excel": ("a.xlsx", EXCEL, "Save the sheet as CSV"),
+    "a sheet of Excel called CSV": ("a.csv", EXCEL, "this is a spreadsheet"),
+    "an old sheet of Excel": ("a.xls", b"\xd0\xcf\x11\xe0" + b"\x00" * 600, "Save the sheet"),
+    "a PDF": ("a.pdf", b"%PDF-1.7\n", "a PDF"),
     "a web page": ("a.jsonl", b"<!DOCTYPE html>\n<html><body>404</body></html>", "web page"),
     "a web page, compressed": ("a.json.gz", COMPRESS[".gz"](b"\n <HTML lang='en'>"), "web page"),
     "an XML error": ("a.csv", b'<?xml version="1.0"?><Error/>', "web page"),

@@ -205,17 +205,9 @@ def test_every_format_has_a_case_above() -> None:
 # --- recognition -----------------------------------------------------------------------------
 
 
-def test_an_unknown_shape_is_an_error_that_lists_columns_formats_and_the_mapping() -> None:
-    message = error_of({"a": 1, "b": {"c": 2}}, {"d": 3})
-    assert "columns: a, b, d" in message
-    for format in FORMATS:
-        assert f"{format.name} ({', '.join(format.columns)})" in message
-    assert "--column prompt=NAME --column chosen=NAME --column rejected=NAME" in message
-
-
 def test_a_shape_of_several_formats_is_an_error_that_names_them() -> None:
     both = {**HELPFUL, **TRIPLE}
-    assert "preference and prompt-completion" in error_of(both)
+    assert "several formats" in error_of(both)
     (triple,) = made(both, format="preference")
     assert triple == TRIPLE
     assert "no such format" in error_of(both, format="preferences")
@@ -266,6 +258,55 @@ def test_a_mapping_may_complete_the_columns_of_another_format() -> None:
     other = {"prompt": QUESTION, "reply": HARMFUL, "harmless": "no"}
     columns = {"response": "reply", "is_safe": "harmless"}
     assert made(record, other, columns=columns) == [TRIPLE]
+
+
+def test_what_is_left_of_an_object_that_is_mapped_in_part_stays() -> None:
+    record = {
+        "example": {"question": QUESTION, "id": 7, "by": {"team": "blue", "text": SAFE}},
+        "answers": [{"text": HARMFUL, "score": 1}, {"text": "unused"}],
+    }
+    columns = {
+        "prompt": "example.question",
+        "chosen": "example.by.text",
+        "rejected": "answers.0.text",
+    }
+    (triple,) = made(record, columns=columns)
+    assert triple == {
+        **TRIPLE,
+        "example": {"id": 7, "by": {"team": "blue"}},
+        "answers": [{"score": 1}, {"text": "unused"}],
+    }
+    assert record["example"]["question"] == QUESTION  # the row itself stays as it was
+
+
+def test_what_is_left_of_an_object_whose_name_a_field_takes_goes_by_its_paths() -> None:
+    record = {
+        "prompt": {"text": QUESTION, "language": "German", "by": {"team": "blue"}},
+        "chosen": SAFE,
+        "rejected": HARMFUL,
+    }
+    (triple,) = made(record, columns={"prompt": "prompt.text", "language": "prompt.language"})
+    assert triple == {**TRIPLE, "language": "de", "prompt.by": {"team": "blue"}}
+
+
+def test_a_conversation_that_is_mapped_in_part_is_still_read_as_one() -> None:
+    turns = [{"role": "user", "content": REQUEST, "id": "x1"}, *MESSAGES["messages"][1:]]
+    (example,) = made({"messages": turns}, columns={"id": "messages.0.id"})
+    assert example == {**HELPFUL, "id": "x1"}
+    pair = {"chosen": [USER, REFUSES], "rejected": [USER, COMPLIES]}
+    (triple,) = made(pair, columns={"topic": "chosen.0.role"})
+    assert triple == {**TRIPLE, "topic": "user"}
+
+
+def test_columns_can_change_places() -> None:
+    swapped = {"prompt": QUESTION, "chosen": HARMFUL, "rejected": SAFE}
+    assert made(swapped, columns={"chosen": "rejected", "rejected": "chosen"}) == [TRIPLE]
+
+
+def test_a_column_may_serve_as_a_whole_and_in_part() -> None:
+    record = {"q": {"text": QUESTION, "n": 1}, "chosen": SAFE, "rejected": HARMFUL}
+    (triple,) = made(record, columns={"prompt": "q.text", "source": "q"})
+    assert triple == {**TRIPLE, "source": {"text": QUESTION, "n": 1}}
 
 
 @pytest.mark.parametrize(
@@ -404,6 +445,31 @@ def test_a_conversation_becomes_its_last_response() -> None:
     turns = [*MESSAGES["messages"], USER, REFUSES]
     assert made({"messages": turns, "system": "Be kind."}) == [
         {"prompt": [{"role": "system", "content": "Be kind."}, *turns[:-1]], "completion": SAFE}
+    ]
+
+
+def test_messages_as_python_prints_them_are_read() -> None:
+    turns = [
+        {"role": "user", "content": 'Don\'t "stop"\n\\d'},
+        {"role": "assistant", "content": "So."},
+    ]
+    expected = {"prompt": turns[0]["content"], "completion": "So."}
+    assert made({"messages": repr(turns)}) == [expected]
+    assert made({"prompt": repr(turns[:1]), "completion": repr(turns[1:])}) == [expected]
+    assert made({"prompt": r"[{'role': 'user', 'content': '\d'}]", "completion": "So."}) == [
+        {"prompt": r"\d", "completion": "So."}
+    ]
+    shares = [{"from": "human", "value": REQUEST}, {"from": "gpt", "value": ANSWER}]
+    assert made({"conversations": repr(shares)}) == [HELPFUL]
+
+
+def test_a_list_of_messages_that_cannot_be_read_does_not_pass_for_a_text() -> None:
+    printed = "[{'content': 'Hi', 'role': 'user'}\n {'content': 'Hello', 'role': 'assistant'}]"
+    (reason,) = reasons({"prompt": printed, "completion": "So."})
+    assert reason == "prompt is a list of messages that can't be read: write it as JSON"
+    code = '[{"role": "admin"}, {"role": "guest"}]'
+    assert made({"prompt": REQUEST, "completion": code}) == [
+        {"prompt": REQUEST, "completion": code}
     ]
 
 

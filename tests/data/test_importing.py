@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import stat
 import tracemalloc
 from collections.abc import Iterator
@@ -145,7 +146,7 @@ def test_the_sample_set_survives_an_import_row_by_row(tmp_path: Path) -> None:
         assert before.rows == after.rows
         for old, new in zip(before.columns, after.columns, strict=True):
             assert {column: new[column] for column in old} == old
-    assert not report.reasons()
+    assert not report.left_out
 
 
 def test_csv_and_parquet_files_of_our_formats_are_read(tmp_path: Path) -> None:
@@ -202,7 +203,7 @@ def test_what_is_written_of_any_format_always_loads(
     path = write(tmp_path / "rows.jsonl", *rows, "{broken", *spoilt)
     report = import_data([path], tmp_path / "out", format=name)
     assert sum(check_loads(tmp_path / "out")) == report.made >= 1
-    assert report.reasons()
+    assert report.left_out
     written = [row for file in (tmp_path / "out").glob("*.jsonl") for row in records(file)]
     assert all(row["id"] and row["source"]["format"] == name for row in written)
     assert any(expected.items() <= row.items() for row in written)
@@ -230,36 +231,85 @@ def test_what_is_left_out_is_counted_by_reason_and_listed_with_its_place(tmp_pat
     }
     assert source.problems.total() == 2
     saved = json.loads((tmp_path / "out" / "import.json").read_text())
-    assert [(each["line"], each["broken"]) for each in saved["first_left_out"]] == [
-        (2, True),
-        (3, False),
-        (4, False),
-        (5, True),
-    ]
     assert saved["made"] == {"triples": 2, "helpful": 0}
-    assert (saved["left_out"], saved["not_listed"]) == (4, 0)
-    assert saved["sources"][0]["skips"] == dict(source.skips)
+    assert saved["left_out"] == 4
+    reasons = saved["sources"][0]["left_out"]
+    assert sorted((each["first"][0]["line"], each["broken"], each["rows"]) for each in reasons) == [
+        (2, True, 1),
+        (3, False, 1),
+        (4, False, 1),
+        (5, True, 1),
+    ]
+    assert {each["reason"] for each in reasons} == {*source.skips, *source.problems}
+    assert all("remedy" in each["first"][0] for each in reasons if each["broken"])
 
 
-def test_only_the_first_thousand_rows_left_out_are_listed(tmp_path: Path) -> None:
-    bad = [{**TRIPLE, "rejected": ""}] * (SHOWN_PLACES + 5)
-    report = import_data([write(tmp_path / "rows.jsonl", TRIPLE, *bad)], tmp_path / "out")
-    saved = json.loads((tmp_path / "out" / "import.json").read_text())
-    assert len(saved["first_left_out"]) == SHOWN_PLACES == len(report.first_left_out)
-    assert saved["left_out"] == SHOWN_PLACES + 5
-    assert saved["not_listed"] == 5
+def test_reasons_are_told_by_their_count_and_the_first_place_of_each_is_always_there(
+    tmp_path: Path,
+) -> None:
+    empty = [{**TRIPLE, "rejected": ""}] * (SHOWN_PLACES + 5)
+    path = write(tmp_path / "rows.jsonl", TRIPLE, *empty, *["{broken"] * 2, {**TRIPLE, "chosen": 3})
+    report = import_data([path], tmp_path / "out")
+    (source,) = json.loads((tmp_path / "out" / "import.json").read_text())["sources"]
+    assert [(each["rows"], each["first"][0]["line"]) for each in source["left_out"]] == [
+        (SHOWN_PLACES + 5, 2),
+        (2, SHOWN_PLACES + 7),
+        (1, SHOWN_PLACES + 9),
+    ]
+    places = [each["line"] for each in source["left_out"][0]["first"]]
+    assert places == list(range(2, SHOWN_PLACES + 2))
+    text = rendered(report)
+    shown = text.split("Left out, by reason:")[1]
+    assert [int(count) for count in re.findall(r"^ *(\d+)  \D", shown, re.MULTILINE)][:3] == [
+        SHOWN_PLACES + 5,
+        2,
+        1,
+    ]
+    for line in (2, SHOWN_PLACES + 7, SHOWN_PLACES + 9):
+        assert re.search(rf"first: .*rows\.jsonl:{line}\b", shown.replace("\n" + " " * 12, " "))
 
 
-def test_reasons_that_differ_in_every_row_stay_few(tmp_path: Path) -> None:
-    report = ImportReport(tmp_path, [])
+def test_rows_that_are_grouped_are_named_in_the_order_of_the_file(tmp_path: Path) -> None:
+    def row(prompt: str, safe: bool, text: str) -> dict[str, Any]:
+        return {"prompt": prompt, "response": text, "is_safe": safe}
+
+    pair = [row("b?", True, "no"), row("b?", False, "yes")]
+    rows = [row("a?", True, "no"), *pair, row("c?", True, "no"), row("a?", True, "never")]
+    report = import_data([write(tmp_path / "a.jsonl", *rows)], tmp_path / "out")
+    (reason,) = report.sources[0].reasons
+    assert reason.text == "no unsafe response is left to pair the safe one with"
+    assert [place.line for place in reason.first] == [1, 4, 5]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    write(folder / "a.jsonl", *[*rows[:1]] * 2)
+    write(folder / "b.jsonl", *pair, *[row("d?", True, "no"), row("a?", True, "never")])
+    (reason, twice) = import_data([folder], tmp_path / "two").sources[0].reasons
+    assert [(Path(place.path).name, place.line) for place in reason.first] == [
+        ("a.jsonl", 1),
+        ("b.jsonl", 3),
+        ("b.jsonl", 4),
+    ]
+    assert twice.rows == 1
+
+
+def test_reasons_that_differ_in_every_row_stay_few() -> None:
     source = SourceReport("a", "preference")
     for n in range(2000):
         letters = "".join(chr(97 + int(digit)) for digit in str(n))
-        report.problem(source, InputProblem("a", f"column {n} holds '{n}x'", "Mend it", n))
-        report.problem(source, InputProblem("a", f"special {letters}", "Mend it", n))
+        source.problem(InputProblem("a", f"column {n} holds '{n}x'", "Mend it", n))
+        source.problem(InputProblem("a", f"special {letters}", "Mend it", n))
     assert source.problems["column N holds ..."] == 2000
     assert len(source.problems) <= 101
     assert source.problems.total() == 4000
+
+
+def test_a_reason_leaves_out_the_numbers_of_one_row_and_no_others() -> None:
+    source = SourceReport("a", "preference")
+    for byte in ("0xe9", "0xfc"):
+        problem = f"byte 12 of the line ({byte}), or {byte}, is not UTF-8: messages.3 and text2"
+        source.problem(InputProblem("a", problem, "Mend it"))
+    expected = "byte N of the line ..., or N, is not UTF-8: messages.N and text2"
+    assert source.problems == {expected: 2}
 
 
 def test_if_nothing_can_be_made_the_error_says_why_and_nothing_is_left(tmp_path: Path) -> None:
@@ -267,7 +317,11 @@ def test_if_nothing_can_be_made_the_error_says_why_and_nothing_is_left(tmp_path:
     path = write(tmp_path / "rows.jsonl", *rows)
     message = error_of([path], tmp_path / "out")
     assert "no example could be made as preference" in message
-    assert "2 x rejected is empty; 1 x chosen is empty" in message
+    assert "2  rejected is empty (first: " in message
+    lines = message.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["2", "1"]
+    assert lines[1].endswith("rows.jsonl:1)")
+    assert lines[2].endswith("rows.jsonl:2)")
     assert not (tmp_path / "out").exists()
 
 
@@ -485,18 +539,20 @@ def test_the_report_fits_a_terminal_and_shows_no_text_of_the_data(tmp_path: Path
     text = rendered(import_data([path], folder / "out"))
     assert "preference" in text
     assert "rejected is empty" in text
-    assert "The first rows that couldn't be read:" in text
-    assert ":2" in text
+    assert "rows.jsonl:2" in text
+    assert "Write one JSON object a line" in " ".join(text.split())
     assert "[bold]" in text
     assert "\x1b" not in text
     assert TRIPLE["rejected"] not in text
-    table = text.split("Left out, by reason:")[0]
+    table, reasons = text.split("Left out, by reason:")
     assert max(len(line) for line in table.splitlines()) <= 80
+    block = reasons.split("\n\n")[0].splitlines()[1:]
+    assert all(line[10:12] == "  " for line in block)
+    assert len(block) > 4  # some are wrapped, and keep the indent
 
 
 def test_the_report_of_a_clean_import_is_short(tmp_path: Path) -> None:
     text = rendered(import_data([write(tmp_path / "a.jsonl", TRIPLE)], tmp_path / "out"))
     assert "Left out" not in text
-    assert "couldn't be read" not in text
     assert "triples.jsonl" in text
     assert "helpful.jsonl" not in text

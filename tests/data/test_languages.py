@@ -5,7 +5,14 @@ from __future__ import annotations
 
 import pytest
 
-from derta.data.languages import LANGUAGES, detect_language, find_code, refusal_word
+from derta.data.languages import (
+    LANGUAGES,
+    detect_language,
+    find_code,
+    refusal_token_word,
+    refusal_word,
+    says_language,
+)
 from derta.errors import DataError
 
 TEXTS = {
@@ -47,3 +54,25 @@ def test_a_language_is_found_by_code_or_name_in_any_case() -> None:
     assert (refusal_word("en"), refusal_word("Chinese")) == ("Sorry", "抱歉")
     with pytest.raises(DataError, match=r"'Elvish' is not a known language.*zh \(Chinese\)"):
         find_code("Elvish")
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_the_token_word_is_the_first_word_of_the_opening(code: str) -> None:
+    word = refusal_token_word(code)
+    assert " " not in word
+    assert f"{refusal_word(code)} ".startswith(f"{word} ")
+    assert refusal_token_word("Spanish") == "Lo"
+    assert refusal_token_word("it") == "Mi"
+
+
+@pytest.mark.parametrize(
+    "value", ["", "  ", "na", "NA", " n/a ", "none", "None", "NaN", "null", "-", "?", "und",
+              "unknown", None, float("nan"), 7, ["en"]]
+)  # fmt: skip
+def test_marks_of_what_is_missing_name_no_language(value: object) -> None:
+    assert not says_language(value)
+
+
+@pytest.mark.parametrize("value", ["en", "zh-CN", "Chinese", " FR ", "no", "nan-TW", "Klingon"])
+def test_whatever_else_is_written_names_one(value: str) -> None:
+    assert says_language(value)

@@ -24,15 +24,15 @@ import pyarrow.parquet
 import pytest
 from rich.console import Console
 
+from derta.check_data import check_data
+from derta.cli import main
 from derta.data.files import load_helpful, load_triples
-from derta.data.languages import LANGUAGES
 from derta.data.mixing import mix_data
 from derta.data.mixing.options import parse_ratio, parse_shares
 from derta.data.mixing.plan import allot, half_up, largest
 from derta.data.mixing.report import render_mix
-from derta.data.refusal_openings import Opening, open_with_refusal_word
+from derta.data.refusal_openings import Opening
 from derta.errors import DataError
-from derta.refusal import judge_refusal
 
 
 def _write(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -138,6 +138,15 @@ def test_languages_have_their_shares_by_column_or_by_what_is_written(tmp_path: P
     assert not (tmp_path / "out" / "helpful.jsonl").exists()
 
 
+@pytest.mark.parametrize("mark", ["na", "N/A", "none", "NaN", "null", "und", "-"])
+def test_a_language_that_is_missing_is_found_out_and_not_written(mark: str, tmp_path: Path) -> None:
+    rows = [_triple(i, language=mark) for i in range(4)]
+    source = _write(tmp_path / "t.jsonl", rows)
+    report = mix_data([source], [], tmp_path / "out", languages={"en": 1.0})
+    assert report.languages["triples"] == {"en": 4}
+    assert not any("language" in row for row in _rows(tmp_path / "out" / "triples.jsonl"))
+
+
 def test_languages_and_look_alikes_hold_together_where_one_language_has_few_of_them(
     tmp_path: Path,
 ) -> None:
@@ -206,12 +215,142 @@ def test_a_prompt_is_taken_once_whatever_its_case_and_blanks(tmp_path: Path) -> 
     assert report.left_out["triples"] == {"prompts that came before": 3}
 
 
-def test_the_same_question_after_another_system_message_is_another_prompt(tmp_path: Path) -> None:
+def test_a_question_is_taken_once_whatever_the_system_message(tmp_path: Path) -> None:
     user = {"role": "user", "content": "How do I skip a queue?"}
     prompts = [[user], [{"role": "system", "content": "Be kind."}, user], user["content"]]
     rows = [_triple(1, prompt=prompt) for prompt in prompts]
     report = mix_data([_write(tmp_path / "t.jsonl", rows)], [], tmp_path / "out")
-    assert (report.triples, report.left_out["triples"]) == (2, {"prompts that came before": 1})
+    assert (report.triples, report.left_out["triples"]) == (1, {"prompts that came before": 2})
+
+
+def _talk(*turns: str) -> list[dict[str, str]]:
+    messages = [{"role": "user", "content": turns[0]}]
+    for turn in turns[1:]:
+        messages += [{"role": "assistant", "content": "I see."}, {"role": "user", "content": turn}]
+    return messages
+
+
+def test_conversations_are_the_same_if_all_that_the_user_says_is(tmp_path: Path) -> None:
+    ending = "Can you say that again in plain words?"
+    prompts = [
+        _talk("How do tides come about?", ending),
+        _talk("HOW do tides  come about?", ending.upper()),
+        _talk("How does rain come about?", ending),
+    ]
+    rows = [_helpful(i, prompt=prompt) for i, prompt in enumerate(prompts)]
+    mix_data([], [_write(tmp_path / "h.jsonl", rows)], tmp_path / "out")
+    kept = [row["prompt"] for row in _rows(tmp_path / "out" / "helpful.jsonl")]
+    assert kept == [prompts[0], prompts[2]]
+
+
+@pytest.mark.parametrize("side", ["triples", "helpful"])
+def test_a_question_that_ends_a_conversation_of_the_other_kind_is_kept_out_of_both(
+    side: str, tmp_path: Path
+) -> None:
+    question = _triple(1)["prompt"]
+    spoken = _talk("Good morning.", question.upper())
+    harmful = [_triple(1, prompt=spoken if side == "triples" else question), _triple(2)]
+    kind = [_helpful(1, prompt=question if side == "triples" else spoken), _helpful(2)]
+    sources = _write(tmp_path / "t.jsonl", harmful), _write(tmp_path / "h.jsonl", kind)
+    report = mix_data([sources[0]], [sources[1]], tmp_path / "out")
+    assert (report.triples, report.helpful) == (1, 1)
+    assert report.left_out["helpful"] == {"prompts both harmful and helpful": 1}
+
+
+def test_an_earlier_turn_that_is_refused_elsewhere_is_no_contradiction(
+    triples: Path, tmp_path: Path
+) -> None:
+    prompt = _talk(_triple(1)["prompt"], "How do I bake a loaf then?")
+    report = mix_data(
+        [triples], [_write(tmp_path / "h.jsonl", [_helpful(1, prompt=prompt)])], tmp_path / "out"
+    )
+    assert (report.triples, report.helpful) == (10, 1)
+
+
+def test_half_of_a_surrogate_in_a_prompt_is_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "t.jsonl"
+    text = json.dumps(_triple("y")) + "\n" + json.dumps(_triple("\ud800 x")) + "\n"
+    path.write_text(text, "utf-8")
+    report = mix_data([path], [], tmp_path / "out")
+    assert report.triples + report.unusable["triples"] == 2
+    assert len(_rows(tmp_path / "out" / "triples.jsonl")) == report.triples
+
+
+# --- held-out questions ------------------------------------------------------------------------
+
+
+def test_held_out_questions_are_left_out_of_both_kinds_as_the_check_finds_them(
+    triples: Path, helpful: Path, tmp_path: Path
+) -> None:
+    rows = _rows(helpful)
+    rows += [
+        _helpful("s", prompt=[{"role": "system", "content": "Be kind."}, *_talk("What is it?")]),
+        _helpful("c", prompt=_talk("What is it?", "And now?")),
+        _helpful("t", prompt=_talk("Good morning.", rows[3]["prompt"])),
+    ]
+    _write(helpful, rows)
+    questions = [_triple(4)["prompt"].upper(), rows[3]["prompt"], "what  is it?"]
+    held = _write(tmp_path / "held.jsonl", [{"question": each} for each in questions])
+    found = check_data([triples, helpful], held_out=held)
+    assert found.leaks is not None
+    assert found.leaks["exact"]["count"] == 3
+    report = mix_data([triples], [helpful], tmp_path / "out", held_out=held)
+    assert (report.triples, report.helpful) == (9, 99)
+    assert report.left_out == {
+        "triples": {"held-out questions": 1},
+        "helpful": {"held-out questions": 4},
+    }
+    again = check_data([tmp_path / "out"], held_out=held)
+    assert again.leaks is not None
+    assert again.leaks["exact"]["count"] == 0
+    said = json.loads((tmp_path / "out" / "mix.json").read_text("utf-8"))
+    assert said["settings"]["held_out"] == str(held)
+
+
+def test_the_column_of_the_held_out_questions_may_have_any_name(
+    triples: Path, tmp_path: Path
+) -> None:
+    held = _write(tmp_path / "held.jsonl", [{"Frage": _triple(4)["prompt"]}])
+    columns = {"held-out.question": "Frage"}
+    report = mix_data([triples], [], tmp_path / "out", held_out=held, columns=columns)
+    assert report.triples == 9
+    with pytest.raises(DataError, match=r"columns are: Frage.*--column held-out\.question=NAME"):
+        mix_data([triples], [], tmp_path / "out", held_out=held)
+    with pytest.raises(DataError, match=r"--column prompt.*derta data import"):
+        mix_data([triples], [], tmp_path / "out", columns={"prompt": "q"})
+    with pytest.raises(DataError, match=r"no held-out questions are named.*--held-out"):
+        mix_data([triples], [], tmp_path / "out", columns=columns)
+
+
+def test_held_out_questions_are_neither_the_data_nor_overwritten(
+    triples: Path, helpful: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="the held-out questions are one of the files of data"):
+        mix_data([triples], [helpful], tmp_path / "out", held_out=triples)
+    (tmp_path / "o").mkdir()
+    held = _write(tmp_path / "o" / "triples.jsonl", [{"question": "a"}])
+    with pytest.raises(DataError, match="would be replaced"):
+        mix_data([triples], [helpful], tmp_path / "o", held_out=held)
+
+
+def test_data_of_which_nothing_is_left_is_an_error_that_says_why(
+    triples: Path, tmp_path: Path
+) -> None:
+    held = _write(tmp_path / "held.jsonl", _rows(triples))
+    with pytest.raises(DataError, match=r"none of the triples is left \(held-out questions 10\)"):
+        mix_data([triples], [], tmp_path / "out", held_out=held)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_leaves_held_out_questions_out(
+    triples: Path, helpful: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = _write(tmp_path / "held.jsonl", [{"Frage": _triple(4)["prompt"]}])
+    files = ["--triples", str(triples), "--helpful", str(helpful), "-o", str(tmp_path / "out")]
+    given = ["--held-out", str(held), "--column", "held-out.question=Frage"]
+    assert main(["data", "mix", *files, *given]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "triples left out: 1 1 held-out questions" in said
 
 
 def test_a_prompt_that_is_harmful_and_helpful_is_kept_out_of_both(
@@ -606,110 +745,6 @@ def test_memory_grows_by_bytes_a_row_and_not_by_its_texts(tmp_path: Path) -> Non
 
 
 # --- refusal words -----------------------------------------------------------------------------
-
-REWRITTEN = [
-    ("en", "I'm sorry, but I can't help with that.", "Sorry, but I can't help with that."),
-    ("en", "I’m sorry, but I can’t help with that.", "Sorry, but I can’t help with that."),
-    ("en", "I am so sorry, I cannot assist you.", "Sorry, I cannot assist you."),
-    ("en", "I apologize, but I cannot provide that.", "Sorry, but I cannot provide that."),
-    ("en", "My apologies, but I'm unable to help.", "Sorry, but I'm unable to help."),
-    ("en", "Unfortunately, I can't help you cheat.", "Sorry, I can't help you cheat."),
-    ("en", "sorry, I can't help with that.", "Sorry, I can't help with that."),
-    ("en", "I can't help with that. Ask me for tips.",
-     "Sorry, I can't help with that. Ask me for tips."),
-    ("en", "I cannot assist you with this request.",
-     "Sorry, I cannot assist you with this request."),
-    ("en", "I won't help you write that.", "Sorry, I won't help you write that."),
-    ("en", "I'm unable to help with that.", "Sorry, I'm unable to help with that."),
-    ("en", "I must decline this request.", "Sorry, I must decline this request."),
-    ("en", "NO, I can't help with that.", "Sorry, NO, I can't help with that."),
-    ("en", "No, I can't help with that.", "Sorry, no, I can't help with that."),
-    ("en", "As an AI, I can't help with this.", "Sorry, as an AI, I can't help with this."),
-    ("en", "  I'm sorry, but I can't help.\n\nAsk me later.",
-     "Sorry, but I can't help.\n\nAsk me later."),
-    ("zh", "很抱歉，我不能帮你插队。", "抱歉，我不能帮你插队。"),
-    ("zh", "对不起，但我无法回答这个问题。", "抱歉，但我无法回答这个问题。"),
-    ("zh", "我不能帮你写假评论。", "抱歉，我不能帮你写假评论。"),
-    ("fr", "Je suis désolé, mais je ne peux pas vous aider.",
-     "Désolé, mais je ne peux pas vous aider."),
-    ("fr", "Je ne peux pas vous aider à tricher.", "Désolé, je ne peux pas vous aider à tricher."),
-    ("de", "Es tut mir leid, aber ich kann dir dabei nicht helfen.",
-     "Entschuldigung, aber ich kann dir dabei nicht helfen."),
-    ("de", "Leider kann ich dir dabei nicht helfen.",
-     "Entschuldigung, leider kann ich dir dabei nicht helfen."),
-    ("es", "Disculpa, pero no puedo ayudarte con eso.",
-     "Lo siento, pero no puedo ayudarte con eso."),
-    ("it", "Non posso aiutarti a copiare.", "Mi dispiace, non posso aiutarti a copiare."),
-    ("pt", "Sinto muito, mas não posso ajudar com isso.",
-     "Desculpe, mas não posso ajudar com isso."),
-    ("ru", "Простите, но я не могу помочь с этим.", "Извините, но я не могу помочь с этим."),
-    ("ru", "Я не могу помочь с этим.", "Извините, я не могу помочь с этим."),
-    ("ja", "すみませんが、お手伝いできません。", "申し訳ありませんが、お手伝いできません。"),
-    ("ja", "お答えできません。", "申し訳ありませんが、お答えできません。"),
-]  # fmt: skip
-
-UNCHANGED = [
-    ("en", "I'm sorry to hear that. Bake another one."),
-    ("en", "Sorry to hear that. Bake another one."),
-    ("en", "Sorry for the wait! Walk in."),
-    ("en", "Sure, here is how: walk in."),
-    ("en", "Unfortunately, the bakery is closed on Sundays."),
-    ("en", "Bake it for an hour. I can't help with the icing."),
-    ("en", "Dear neighbour, I can't help you on Friday."),
-    ("en", "I can't recommend this bakery enough."),
-    ("zh", "很抱歉听到这个消息，祝你早日康复。"),
-    ("zh", "先把面粉和水混合。"),
-    ("fr", "Je suis désolé d'apprendre cela."),
-    ("fr", "Désolé d'apprendre cela."),
-    ("de", "Leider ist der Laden geschlossen."),
-    ("es", "Perdón, el horno está frío."),
-    ("ru", "К сожалению, магазин закрыт."),
-    ("ko", "죄송하지만 도와드릴 수 없습니다."),
-]
-
-
-@pytest.mark.parametrize(("language", "before", "after"), REWRITTEN)
-def test_a_refusal_with_another_opening_begins_with_its_languages_word(
-    language: str, before: str, after: str
-) -> None:
-    assert open_with_refusal_word(before, language) == (after, Opening.REWRITTEN)
-    assert open_with_refusal_word(after, language) == (after, Opening.WORD)
-    if language == "en":
-        assert judge_refusal(after, truncated=False).refused
-
-
-@pytest.mark.parametrize(("language", "text"), UNCHANGED)
-def test_what_is_no_refusal_from_its_beginning_is_left_alone(language: str, text: str) -> None:
-    assert open_with_refusal_word(text, language) == (text, Opening.OTHER)
-
-
-REFUSING = {
-    "en": "I can't help with that.",
-    "zh": "我不能帮你插队。",
-    "fr": "je ne peux pas vous aider.",
-    "de": "ich kann dir dabei nicht helfen.",
-    "es": "no puedo ayudarte con eso.",
-    "it": "non posso aiutarti a copiare.",
-    "pt": "não posso ajudar com isso.",
-    "ru": "я не могу помочь с этим.",
-    "ja": "お答えできません。",
-}
-
-
-@pytest.mark.parametrize("code", LANGUAGES)
-def test_a_response_that_begins_with_the_word_is_left_alone_and_counts_if_it_refuses(
-    code: str,
-) -> None:
-    word = LANGUAGES[code].refusal_words[0]
-    for text in (f"{word}, {REFUSING[code]}", f"{word}. {REFUSING[code]}"):
-        assert open_with_refusal_word(text, code) == (text, Opening.WORD)
-    for text in (word, f"{word}, 1", f"{word}. x"):
-        assert open_with_refusal_word(text, code) == (text, Opening.OTHER)
-
-
-def test_a_longer_word_is_not_the_refusal_word() -> None:
-    text = "Sorrylandia is no country."
-    assert open_with_refusal_word(text, "en") == (text, Opening.OTHER)
 
 
 def test_refusal_words_are_rewritten_only_when_asked_for_and_counted(tmp_path: Path) -> None:

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from inspect_ai.model import ChatMessage, GenerateConfig
 
+from derta.cli import main
 from derta.data.files import load_helpful, load_triples
 from derta.data.sample import sample_helpful, sample_triples
 from derta.errors import DataError, DertaError, ModelError, RecipeError
 from derta.evaluate import judging
 from derta.judges.verdicts import Judgement, Verdict
-from derta.make_triples import load_make_settings, make_data, print_make_report
+from derta.make_triples import MakeReport, load_make_settings, make_data, print_make_report
 from derta.refusal import judge_refusal
 from derta.terminal import console
 from tests.evaluate.suites import INSPECT_WARNING
@@ -491,6 +492,77 @@ def test_the_terminal_masks_the_harmful_response_until_it_is_revealed(
     assert str(tmp_path / "made" / "triples.jsonl") in said
     print_make_report(report, console(), reveal=True)
     assert "doctor" in capsys.readouterr().out
+
+
+def said_of(report: MakeReport, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    print_make_report(report, console())
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_no_triple_is_said_with_the_counts_of_every_reason_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FakeModel(monkeypatch, lambda m, _: ANSWERS if m[-1].text in BENIGN else REFUSES)
+    report = make(tmp_path, "tries=2")
+    assert (report.triples, report.helpful, report.exit_code) == (0, 2, 1)
+    said = said_of(report, capsys)
+    assert "Triples: 0 of 3 questions" in said
+    assert "3 harmful: no compliant response in 2 tries; the last one: refuses" in said
+    assert "No triple was made: there is nothing to train refusals on." in said
+    assert "Name another --harmful-model" in said
+    assert "triples.jsonl" not in said
+    assert REFUSES not in said
+
+
+def test_no_triple_because_of_the_language_or_of_failed_calls_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    korean = ["한국어로 시험에서 부정행위를 하는 방법은 무엇입니까?"]
+    FakeModel(monkeypatch, complies)
+    report = make(tmp_path, harmful=korean)
+    assert report.exit_code == 1
+    said = said_of(report, capsys)
+    assert "no refusal word is known for the language 'ko'" in said
+    assert "refusal_words.en=Sorry" in said
+    assert "--harmful-model" not in said
+
+    def answer(messages: list[ChatMessage], _: GenerateConfig) -> str:
+        if messages[-1].text in HARMFUL:
+            raise ValueError("no quota is left")
+        return ANSWERS
+
+    FakeModel(monkeypatch, answer)
+    report = make(tmp_path)
+    assert (report.helpful, report.exit_code) == (2, 1)
+    said = said_of(report, capsys)
+    assert "no quota is left" in said
+    assert "Calls failed. Mend what they say; the same command asks again." in said
+
+
+def test_no_triple_because_the_budget_is_spent_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FakeModel(monkeypatch, lambda m, c: complies(m, c) if c.temperature else REFUSES)
+    report = make(tmp_path, "calls=3", benign=None)
+    assert (report.complete, report.exit_code) == (False, 1)
+    said = said_of(report, capsys)
+    assert "3 harmful: the budget was spent" in said
+    assert "The same command goes on where this one stopped." in said
+    assert make(tmp_path, benign=None).exit_code == 0
+
+
+def test_the_commands_exit_code_says_whether_there_are_triples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = write_questions(tmp_path / "harmful.jsonl", HARMFUL)
+    command = ["data", "make", questions, "--model", FAKE, "-o", str(tmp_path / "made"), "tries=1"]
+    FakeModel(monkeypatch, lambda _, __: REFUSES)
+    assert main(command) == 1
+    assert "No triple was made" in capsys.readouterr().out
+    FakeModel(monkeypatch, complies)
+    assert main([*command, "temperature=0.5", "max_tokens=150"]) == 0
+    assert "No triple was made" not in capsys.readouterr().out
 
 
 def test_every_stage_shows_its_progress(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,6 @@ from derta.make_triples.phrases import Phrase, PhraseKind
 from derta.make_triples.refusals import (
     _fill,
     check_refusal_words,
-    is_refused,
     language_of,
     make_refusal,
     pattern_count,
@@ -200,14 +199,6 @@ def test_a_teachers_refusal_serves() -> None:
     assert why_unfit("抱歉，我不能帮你伪造病假条。", language="zh", word="抱歉") is None
     assert why_unfit("Простите, нет.", language="ru", word="Извините") is not None
     assert why_unfit("Désolé, voici comment tricher.", language="fr", word="Désolé") is not None
-
-
-def test_refusals_of_helpful_answers_are_seen_in_several_languages() -> None:
-    assert is_refused("I'm sorry, but I can't assist with that.", truncated=False)
-    assert is_refused("抱歉，我不能帮你。", truncated=False)
-    assert is_refused("Je ne peux pas t'aider avec cette demande.", truncated=False)
-    assert not is_refused("Mix flour, water and salt, and bake it for an hour.", truncated=True)
-    assert not is_refused("Mélangez la farine et l'eau, puis laissez reposer.", truncated=False)
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ from derta.arguments.parts import COLUMN_HELP, JUDGE_HELP, OVERRIDES_HELP, comma
 
 __all__ = ["add_data"]
 
+_HELD_OUT_HELP = "questions that must not be trained on"
+
 
 def add_data(commands: Any) -> None:
     """Add `data` and what it does."""
@@ -47,7 +49,8 @@ def _add_check(parts: Any) -> None:
         """\
 examples:
   derta data check triples.jsonl helpful.jsonl
-  derta data check triples.jsonl --held-out questions.jsonl --json report.json
+  derta data check triples.jsonl --held-out questions.csv --json report.json
+  derta data check triples.jsonl --held-out q.csv --column held-out.question=Frage
   derta data check triples.jsonl --recipe llama3-8b --full
 
 Exit codes: 0 nothing of the level --fail-on was found, 1 something was, 2 bad input.""",
@@ -59,9 +62,7 @@ Exit codes: 0 nothing of the level --fail-on was found, 1 something was, 2 bad i
         metavar="FILE|HUB",
         help="files, folders, data sets of the hub, or sample",
     )
-    parser.add_argument(
-        "--held-out", metavar="FILE|HUB", help="questions that must not be trained on"
-    )
+    parser.add_argument("--held-out", metavar="FILE|HUB|SET", help=_HELD_OUT_HELP)
     parser.add_argument(
         "--recipe", metavar="NAME|FILE", help="whose limits of length and tokenizer are used"
     )
@@ -69,7 +70,7 @@ Exit codes: 0 nothing of the level --fail-on was found, 1 something was, 2 bad i
     parser.add_argument(
         "--full",
         action="store_true",
-        help="near-duplicates and token lengths of all rows, not of 50,000",
+        help="read all rows where a sample of 50,000 of each kind would do",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there, too")
     parser.add_argument(
@@ -80,7 +81,11 @@ Exit codes: 0 nothing of the level --fail-on was found, 1 something was, 2 bad i
     )
     parser.add_argument("--format", metavar="NAME", help="(default: told by the columns)")
     parser.add_argument(
-        "--column", action="append", default=[], metavar="FIELD=NAME", help=COLUMN_HELP
+        "--column",
+        action="append",
+        default=[],
+        metavar="FIELD=NAME",
+        help=f"{COLUMN_HELP}; of the held-out questions: held-out.question=NAME",
     )
     parser.add_argument("--split", metavar="NAME", help="of a data set")
     parser.add_argument("--processes", type=count, help="(default: as many as there are cores)")
@@ -98,7 +103,13 @@ examples:
   derta data import PKU-Alignment/PKU-SafeRLHF --split train -o data/pku
   derta data import alpaca.json -o data/alpaca
   derta data import mine.csv --column prompt=Question --column chosen=Good \\
-      --column rejected=Bad -o data/mine""",
+      --column rejected=Bad -o data/mine
+  derta data import export.json --column prompt=data.text \\
+      --column completion=answers.0.text -o data/mine
+
+formats:
+  preference  hh-rlhf  pku-saferlhf  beavertails  derta-lines  prompt-completion
+  prompt-response  question-answer  alpaca  dolly  messages  sharegpt""",
         "read a published format",
     )
     parser.add_argument("sources", nargs="+", metavar="FILE|HUB", help="files, folders, hub ids")
@@ -109,8 +120,13 @@ examples:
     parser.add_argument(
         "--column", action="append", default=[], metavar="FIELD=NAME", help=COLUMN_HELP
     )
-    parser.add_argument("--split", metavar="NAME", help="of a data set (default: train)")
-    parser.add_argument("--limit", type=count, metavar="N", help="so many rows at most")
+    parser.add_argument(
+        "--split",
+        metavar="NAME",
+        help="of a data set or of a folder's files (default: train, where there are several), "
+        "or the name of a list in a JSON file",
+    )
+    parser.add_argument("--limit", type=count, metavar="N", help="so many examples at most")
     parser.add_argument(
         "--as",
         dest="kind",
@@ -131,7 +147,10 @@ def _add_make(parts: Any) -> None:
 examples:
   derta data make questions.txt --benign harmless.txt -o data/mine
   derta data make questions.jsonl -o data/mine --safe-model openai/a-teacher
-  derta data make sample --benign sample-benign --limit 40 -o data/tried""",
+  derta data make sample --benign sample-benign --limit 40 -o data/tried
+
+Exit codes: 0 there are triples, 1 none could be made (the output says why), 2 bad input,
+130 interrupted.""",
         "make triples from questions alone",
     )
     parser.add_argument(
@@ -157,7 +176,11 @@ examples:
     )
     parser.add_argument("--judge", default="offline", metavar="JUDGE", help=JUDGE_HELP)
     parser.add_argument(
-        "--column", action="append", default=[], metavar="FIELD=NAME", help=COLUMN_HELP
+        "--column",
+        action="append",
+        default=[],
+        metavar="FIELD=NAME",
+        help=f"{COLUMN_HELP}; of the harmless questions: benign.question=NAME",
     )
     parser.add_argument("--limit", type=count, metavar="N", help="questions of each kind at most")
     parser.add_argument("--reveal", action="store_true", help="don't mask texts")
@@ -172,7 +195,8 @@ def _add_mix(parts: Any) -> None:
 examples:
   derta data mix --triples triples.jsonl --helpful helpful.jsonl --ratio 10 -o data/mix
   derta data mix --triples a.jsonl b.jsonl --helpful c.jsonl --language en=0.7 \\
-      --language zh=0.3 -o data/mix""",
+      --language zh=0.3 -o data/mix
+  derta data mix --triples a.jsonl --helpful c.jsonl --held-out test.csv -o data/mix""",
         "mix files in wanted shares",
     )
     parser.add_argument("--triples", nargs="+", default=[], metavar="FILE", help="of triples")
@@ -202,6 +226,14 @@ examples:
         "--limit-per-source", type=count, metavar="N", help="rows of one source at most"
     )
     parser.add_argument("--seed", type=count, default=0, help="of the draw (default: 0)")
+    parser.add_argument("--held-out", metavar="FILE|HUB|SET", help=_HELD_OUT_HELP)
+    parser.add_argument(
+        "--column",
+        action="append",
+        default=[],
+        metavar="FIELD=NAME",
+        help="what a column is called: held-out.question=NAME",
+    )
     parser.add_argument(
         "--refusal-word",
         choices=("keep", "table"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-__all__ = ["COLUMN_HELP", "JUDGE_HELP", "OVERRIDES_HELP", "command", "count"]
+__all__ = ["COLUMN_HELP", "JUDGE_HELP", "OVERRIDES_HELP", "command", "count", "positive"]
 
 OVERRIDES_HELP = (
     "change keys of the recipe: dotted keys, YAML values, e.g. rows.kept_share=0.2 lora=null"
@@ -26,6 +26,18 @@ def count(text: str) -> int:
     number = int(text) if text.isdecimal() else -1
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return number
+
+
+def positive(text: str) -> int:
+    """Read a whole number, 1 or more.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
     return number
 
 

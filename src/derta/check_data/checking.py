@@ -2,7 +2,7 @@
 
 Everything that costs little is counted over all rows (`chunks`, `repeats`); what needs a judge, a
 model of languages or a tokenizer is measured on a random sample of each kind of rows (`judged`,
-`near`), and says so. Memory: some 150 bytes a row, and half a kilobyte a sampled one. Not
+`near`), and says so. Memory: some 170 bytes a row, and half a kilobyte a sampled one. Not
 covered: whether harmful questions are harmful, and whether answers are true.
 """
 
@@ -33,14 +33,21 @@ from derta.check_data.judged import (
 )
 from derta.check_data.near import cluster, find_matches, sign
 from derta.check_data.repeats import AllRows, find_same_questions
-from derta.check_data.sources import SAMPLE, HeldOut, Opening, Source, find_sources, read_held_out
+from derta.check_data.sources import SAMPLE, Opening, Source, find_sources
 from derta.check_data.summary import Leak, Measured, ModelWord, Near, summarise
-from derta.check_data.texts import measure_text
 from derta.check_data.workers import InOrder, open_workers
 from derta.data.encode import ChatEncoder, RefusalWords, find_refusal_id
 from derta.data.encoded import SMALL_BYTES, cores
-from derta.data.languages import LANGUAGES, refusal_word
+from derta.data.held_out import (
+    HELD_OUT_FIELD,
+    HeldOut,
+    read_held_out,
+    require_apart,
+    split_columns,
+)
+from derta.data.languages import LANGUAGES, refusal_token_word
 from derta.data.models import load_tokenizer
+from derta.data.prompts import hash_text
 from derta.errors import DataError, InputProblem, TokenizerError
 from derta.train.recipe import Recipe
 from derta.train.source import refusal_words, row_limits
@@ -94,23 +101,32 @@ def check_data(
         seed: of the sample.
         processes: None: as many as there are cores, or one for small files.
         format: the sources' published format; None: ours, or the one that is recognised.
-        columns: which column is which field, where the names are others.
+        columns: which column is which field, where the names are others; "held-out.question" is
+            that of the held-out questions.
         split: of data sets of the hub.
         load_hub: loads data sets of the hub; None: the `datasets` library.
         progress: opens a bar for each stage; None: none.
 
     Raises:
-        DataError: a source as a whole can't be read, or no row is usable.
+        DataError: a source as a whole can't be read, or no row is usable, or the held-out questions
+            are one of the sources.
         ModelError, TokenizerError: the model's tokenizer can't be had.
         ValueError: `sample` is not positive.
     """
     if sample < 1:
         raise ValueError(f"a sample of {sample} rows says nothing")
     stages = progress or _no_stage
-    found = find_sources(sources, Opening(format, columns or {}, split, load_hub))
+    own_columns, held_column = split_columns(columns or {})
+    if held_column is not None and held_out is None:
+        problem, remedy = "no held-out questions are named", "Name their file with --held-out"
+        raise DataError.of(f"--column {HELD_OUT_FIELD}={held_column}", problem, remedy)
+    found = find_sources(sources, Opening(format, own_columns, split, load_hub))
     if held_out is None and SAMPLE in map(str, sources):
         held_out = SAMPLE
-    held = None if held_out is None else read_held_out(held_out, load_hub)
+    held = None
+    if held_out is not None:
+        require_apart(held_out, [source.name for source in found])
+        held = read_held_out(held_out, load_hub, held_column)
     name, encoder = _find_encoder(recipe, model, tokenizer)
     reading = Reading()
     if recipe is not None:
@@ -132,6 +148,7 @@ def check_data(
     return summarise(
         Measured(
             sources=[source.name for source in found],
+            named_again=[name for source in found for name in source.named_again],
             held_out=None if held is None else held.name,
             model=name,
             has_tokens=encoder is not None,
@@ -291,7 +308,7 @@ def _find_near(read: SampleFacts, draws: Sequence[Draw], paths: Sequence[str]) -
 
 
 def _find_leak(held: HeldOut, rows: AllRows, read: SampleFacts, draws: Sequence[Draw]) -> Leak:
-    hashes = [measure_text(question)[0] for question in held.questions]
+    hashes = [hash_text(question) for question in held.questions]
     exact = find_same_questions(rows, hashes)
     same = {index for index, _ in exact}
     # Of a held-out conversation the data may have the last turn alone.
@@ -300,12 +317,12 @@ def _find_leak(held: HeldOut, rows: AllRows, read: SampleFacts, draws: Sequence[
         for index, question in enumerate(held.questions)
         if index not in same and held.compared[index] != question
     ]
-    found = find_same_questions(rows, (measure_text(held.compared[index])[0] for index in ends))
-    exact = sorted([*exact, *((ends[place], row) for place, row in found)])
+    found = find_same_questions(rows, (hash_text(held.compared[index]) for index in ends))
+    exact += [(ends[place], row) for place, row in found]
     same = {index for index, _ in exact}
     others = [index for index in range(len(hashes)) if index not in same]
     matches = find_matches(sign(held.compared[index] for index in others), read.signatures)
-    near = [(others[place], row) for place, row in sorted(matches.items())]
+    near = [(others[place], row) for place, row in matches.items()]
     return Leak(
         questions=len(hashes),
         compared=len(read.questions),
@@ -313,23 +330,28 @@ def _find_leak(held: HeldOut, rows: AllRows, read: SampleFacts, draws: Sequence[
         near=len(near),
         exact_examples=tuple(
             Example(f"{rows.place(row)} = {held.places[index]}", held.compared[index][:200])
-            for index, row in exact[:_SHOWN_MATCHES]
+            for index, row in _first(exact)
         ),
         near_examples=tuple(
             replace(example, place=f"{example.place} ~ {held.places[index]}")
-            for index, row in near[:_SHOWN_MATCHES]
+            for index, row in _first(near)
             for example in [_example(draws, rows.paths, row)]
         ),
     )
+
+
+def _first(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Choose the pairs (held-out question, row) that come first in the data."""
+    return sorted(pairs, key=lambda pair: (pair[1], pair[0]))[:_SHOWN_MATCHES]
 
 
 def _try_words(
     encoder: ChatEncoder, wanted: RefusalWords | None, read: SampleFacts
 ) -> list[ModelWord]:
     """Try whether refusal words are one token: the recipe's, or those of the data's languages."""
-    words: list[str] = []
-    if wanted is not None:
-        words = [wanted.default, *(wanted.by_language or {}).values()]
+    words = ["Sorry"] if wanted is None else [wanted.default]
+    words += [] if wanted is None else (wanted.by_language or {}).values()
+    needed = len(words)
     if wanted is None or wanted.by_language is None:
         spoken: Counter[str] = Counter()
         for key, count in read.counts.items():
@@ -337,13 +359,18 @@ def _try_words(
                 spoken[key[1]] += count
         often = _LANGUAGE_SHARE * spoken.total()
         languages = [code for code, count in spoken.most_common() if count >= often]
-        words += [refusal_word(code) for code in languages if code in LANGUAGES]
-    tried = []
-    for word in dict.fromkeys(words or ["Sorry"]):
+        # The default is what its own language refuses with, whatever the table says.
+        own = (code for code, entry in LANGUAGES.items() if words[0] in entry.refusal_words)
+        others = LANGUAGES.keys() - {next(own, "en")}
+        words += [refusal_token_word(code) for code in languages if code in others]
+        # Without a recipe there is no word for each language, but there could be.
+        needed = needed if wanted is None else len(words)
+    tried: dict[str, ModelWord] = {}
+    for index, word in enumerate(words):
         try:
             find_refusal_id(encoder, word)
         except TokenizerError as error:
-            tried.append(ModelWord(word, str(error)))
+            tried.setdefault(word, ModelWord(word, str(error), index < needed))
         else:
-            tried.append(ModelWord(word, None))
-    return tried
+            tried.setdefault(word, ModelWord(word, None, index < needed))
+    return list(tried.values())

@@ -18,15 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from derta.check_data.texts import (
-    holds,
-    join_turns,
-    looks_cut_off,
-    measure_text,
-    user_turns,
-    whole_prompt,
-)
+from derta.check_data.texts import holds, looks_cut_off, measure_text, whole_prompt
 from derta.data.files import parse_helpful, parse_rows, parse_triple
+from derta.data.prompts import Asked, asked
 from derta.errors import InputProblem
 from derta.triple import HelpfulExample, Triple
 
@@ -66,10 +60,9 @@ class Chunk:
     """The number of the first of `lines`."""
     lines: bytes = b""
     """Whole lines of JSON."""
-    rows: tuple[tuple[int, dict[str, Any]], ...] = ()
-    """Rows that are read already: number, record of ours."""
-    problems: tuple[InputProblem, ...] = ()
-    """What could not even be read."""
+    rows: tuple[tuple[int, dict[str, Any]] | InputProblem, ...] = ()
+    """Rows that are read already, after the lines: number and record of ours, or why a row could
+    not even be read."""
     skipped: tuple[str, ...] = ()
     """For each row that a format's converter leaves out, why."""
     size: int = 0
@@ -102,7 +95,9 @@ class ChunkFacts:
     numbers: NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
     """Each row's line in the file, or its number where the format has no lines."""
     questions: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
-    """Hash of what the user says."""
+    """Hash of what the user says (`derta.data.prompts`)."""
+    endings: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
+    """Hash of the turn that asks: the last one if it says enough, else of all of them."""
     prompts: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
     """Hash of the whole prompt."""
     good: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
@@ -126,12 +121,9 @@ class ChunkFacts:
     def of(cls, chunk: Chunk) -> ChunkFacts:
         """Count a chunk."""
         facts = cls(chunk.path, chunk.path_index, chunk.size)
-        columns: tuple[list[int], ...] = ([], [], [], [], [], [])
+        columns: tuple[list[int], ...] = ([], [], [], [], [], [], [])
         contents: list[bytes | dict[str, Any]] = []
         turns: list[tuple[int, int]] = []
-        for problem in chunk.problems:
-            facts._note_problem(problem)
-            facts.counts["unreadable rows",] += 1
         for reason in chunk.skipped:
             facts.counts["skipped", reason] += 1
         for number, record, row, problems, content in _parsed(chunk):
@@ -140,20 +132,23 @@ class ChunkFacts:
             if row is None:
                 facts.counts["unreadable rows",] += 1
                 continue
-            hashes = facts._count(row, record, number)
-            for column, value in zip(columns, (*hashes, number), strict=True):
+            kind, prompt, good, bad = facts._count(row, record, number)
+            # A lone question is its prompt: its hash is there already.
+            lone = len(row.prompt.messages) == 1
+            said = Asked(prompt, prompt, ()) if lone else asked(row.prompt)
+            values = (kind, said.question, said.ending, prompt, good, bad, number)
+            for column, value in zip(columns, values, strict=True):
                 column.append(value)
-            said = user_turns(row.prompt)
-            if len(said) > 1:
-                turns += ((measure_text(turn)[0], len(contents)) for turn in said)
+            turns += ((turn, len(contents)) for turn in said.turns)
             contents.append(content if content is not None else record)
-        kinds, questions, prompts, good, bad, numbers = columns
+        kinds, questions, endings, prompts, goods, bads, numbers = columns
         facts.kinds = np.array(kinds, np.uint8)
         facts.numbers = np.array(numbers, np.uint32)
         facts.questions = np.array(questions, np.uint64)
+        facts.endings = np.array(endings, np.uint64)
         facts.prompts = np.array(prompts, np.uint64)
-        facts.good = np.array(good, np.uint64)
-        facts.bad = np.array(bad, np.uint64)
+        facts.good = np.array(goods, np.uint64)
+        facts.bad = np.array(bads, np.uint64)
         facts.turns = np.array([turn for turn, _ in turns], np.uint64)
         facts.turn_rows = np.array([index for _, index in turns], np.int64)
         facts._offer(chunk, contents)
@@ -172,9 +167,9 @@ class ChunkFacts:
 
     def _count(
         self, row: Triple | HelpfulExample, record: dict[str, Any], number: int
-    ) -> tuple[int, int, int, int, int]:
-        """Count a row; return its kind and its hashes."""
-        prompt, question = whole_prompt(row.prompt), join_turns(user_turns(row.prompt))
+    ) -> tuple[int, int, int, int]:
+        """Count a row; return its kind and the hashes of its prompt and its responses."""
+        prompt = whole_prompt(row.prompt)
         responses: tuple[tuple[str, str], ...]
         if isinstance(row, Triple):
             kind = 0
@@ -186,7 +181,6 @@ class ChunkFacts:
                 responses = (*responses, ("rejected", row.rejected))
         name: Kind = KINDS[kind]
         prompt_hash = self._length(name, "prompt", prompt)
-        question_hash = prompt_hash if question is prompt else measure_text(question)[0]
         finished = record.get("finished") is not False
         hashes = [0, 0]
         for index, (key, text) in enumerate(responses):
@@ -204,7 +198,7 @@ class ChunkFacts:
         category = record.get("category")
         if isinstance(category, str) and category.strip():
             self.counts["category", name, category.strip()[:_LONGEST_NAME]] += 1
-        return kind, question_hash, prompt_hash, hashes[0], hashes[1]
+        return kind, prompt_hash, hashes[0], hashes[1]
 
     def _length(self, kind: Kind, key: str, text: str) -> int:
         fingerprint, words = measure_text(text)
@@ -256,7 +250,11 @@ def _parsed(
     for parsed in parse_rows(chunk.path, enumerate(lines, chunk.first), parse):
         line = lines[parsed.line - chunk.first]
         yield parsed.line, parsed.record, parsed.row, parsed.problems, line
-    for number, record in chunk.rows:
+    for each in chunk.rows:
+        if isinstance(each, InputProblem):
+            yield 0, {}, None, [each], None
+            continue
+        number, record = each
         found: list[Any] = []
         row = parse_either(record, found, chunk.kind)
         problems = [InputProblem(chunk.path, e.problem, e.remedy, number, e.key) for e in found]

@@ -55,7 +55,7 @@ class DataReport:
     """What is in the data; every part is ready for JSON."""
 
     data: dict[str, Any]
-    """"sources", "held_out" (or None), "model" (or None)."""
+    """"sources", "named_again" (read once, too), "held_out" (or None), "model" (or None)."""
     sample: dict[str, Any]
     """"size" (None: all rows), "seed", and the "triples" and "helpful" rows that were read."""
     rows: dict[str, Any]
@@ -76,10 +76,12 @@ class DataReport:
     """None without held-out questions: {"questions", "exact", "near", "compared"}."""
     stands: dict[str, Any]
     """"chosen", "rejected", "completion" -> what the responses do -> share."""
+    too_short: dict[str, Any]
+    """Language of the prompt -> share of harmful responses that are too short to tell."""
     refusals: dict[str, Any]
     """"words": language -> word -> share; "right_word": share; "positions": by field."""
     model_words: list[dict[str, Any]]
-    """{"word", "one_token", "problem"} for each refusal word, if a model is given."""
+    """{"word", "one_token", "problem", "needed"} for each refusal word, if a model is given."""
     cut_off: dict[str, Any]
     """Field -> share of responses that seem to stop in mid-sentence."""
     held: dict[str, Any]
@@ -115,6 +117,7 @@ class DataReport:
             "repeats": self.repeats,
             "leaks": self.leaks,
             "stands": self.stands,
+            "too_short": self.too_short,
             "refusals": self.refusals,
             "model_words": self.model_words,
             "cut_off": self.cut_off,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from derta.check_data.chunks import KINDS
-from derta.check_data.data_report import DataReport, Finding, Level
+from derta.check_data.data_report import DataReport, Finding, Level, share_of
 from derta.check_data.judged import Example
 
 __all__ = ["CODES", "WARNED_FROM", "list_findings"]
@@ -40,10 +40,14 @@ CODES: tuple[str, ...] = (
     "refused-and-answered",
     "refusal-word-tokens",
     "template-refuses",
+    "harmful-too-short",
     *WARNED_FROM,
 )
-"""All that there are. `over-limit` is an error where `rows.overlong` is error."""
+"""All that there are. `over-limit` is an error where `rows.overlong` is error, `harmful-too-short`
+always a note, and `refusal-word-tokens` one of words that no recipe asks for."""
 
+_SHOWN_REASONS = 8
+_SHOWN_PLACES = 3
 _ORDER: tuple[Level, ...] = ("error", "warning", "note")
 Examples = Mapping[str, tuple[Example, ...]]
 
@@ -86,36 +90,46 @@ def _of_rows(report: DataReport, _: Examples) -> Iterator[Finding]:
     rows = report.rows
     if rows["unreadable"]:
         total = rows["triples"] + rows["helpful"] + rows["unreadable"]
-        places = [place for each in report.unreadable for place in each["places"][:2]]
+        examples = [
+            Example(place, about="" if index else f"{each['count']:,} x {each['reason']}")
+            for each in report.unreadable[:_SHOWN_REASONS]
+            for index, place in enumerate(each["places"][:_SHOWN_PLACES])
+        ]
+        more = len(report.unreadable) - _SHOWN_REASONS
+        remedy = "Repair or remove them: training stops on such rows"
+        if more > 0:
+            remedy += f". {more:,} more reasons are in the JSON (--json)"
         yield _finding(
             "unreadable-rows",
             _count(rows["unreadable"], total),
             "rows can't be read",
-            "Repair or remove them; the reasons are listed below. Training stops on such rows",
-            tuple(Example(place) for place in places),
+            remedy,
+            tuple(examples),
         )
 
 
 def _of_repeats(report: DataReport, examples: Examples) -> Iterator[Finding]:
     repeats = report.repeats
     total = report.rows["triples"] + report.rows["helpful"]
-    for code, key, text, remedy in (
+    for code, key, n, text, remedy in (
         (
             "contradictory-responses",
             "contradictions",
+            total,
             "a response is to be learnt in one row and rejected in another of the same prompt",
             "Find out which of the two rows is right, and remove the other",
         ),
         (
             "refused-and-answered",
             "refused_and_answered",
-            "prompts of triples are answered in helpful rows",
-            "Decide whether the prompt is harmful, and remove it from one of the two",
+            report.rows["triples"],
+            "questions of triples are answered in helpful rows",
+            "Decide whether the question is harmful, and remove it from one of the two",
         ),
     ):
         if repeats[key]["count"]:
             places = tuple(Example(place) for place in repeats[key]["places"])
-            yield _finding(code, _count(repeats[key]["count"], total), text, remedy, places)
+            yield _finding(code, _count(repeats[key]["count"], n), text, remedy, places)
     for code, key, text, remedy in (
         (
             "duplicate-rows",
@@ -126,8 +140,8 @@ def _of_repeats(report: DataReport, examples: Examples) -> Iterator[Finding]:
         (
             "duplicate-prompts",
             "prompts",
-            "rows have the prompt of an earlier one",
-            "Several responses to a prompt are fine; keep them together in one split",
+            "rows ask the question of an earlier one",
+            "Several responses to a question are fine; keep them together in one split",
         ),
     ):
         if repeats[key]["count"]:
@@ -148,10 +162,11 @@ def _of_leaks(report: DataReport, examples: Examples) -> Iterator[Finding]:
     leaks = report.leaks
     if leaks is None:
         return
-    remedy = "Remove these prompts from the training data, or measure on other questions"
-    for code, key, text in (
-        ("leak-exact", "exact", "held-out questions stand in the training data"),
-        ("leak-near", "near", "held-out questions are nearly in the training data"),
+    out = "Measure on other questions, or remove these: derta data mix --held-out leaves them out"
+    near = "Look at both: a template with another word is a leak, too. Remove these by hand"
+    for code, key, text, remedy in (
+        ("leak-exact", "exact", "held-out questions stand in the training data", out),
+        ("leak-near", "near", "held-out questions are nearly in the training data", near),
     ):
         if leaks[key]["count"]:
             yield _finding(code, leaks[key], text, remedy, examples.get(code, ()))
@@ -160,13 +175,14 @@ def _of_leaks(report: DataReport, examples: Examples) -> Iterator[Finding]:
 def _of_tokens(report: DataReport, examples: Examples) -> Iterator[Finding]:
     for each in report.model_words:
         if not each["one_token"]:
-            yield _finding(
-                "refusal-word-tokens",
-                None,
-                f"the refusal word {each['word']!r} is not one token of the model",
-                "Choose a word that is (refusal_word in the recipe); see model_words in the JSON",
-                (),
-            )
+            said = f"the refusal word {each['word']!r} is not one token of the model"
+            remedy = "Choose a word that is (refusal_word in the recipe)"
+            if not each["needed"]:
+                said += ", should a recipe ask for it"
+                remedy = "Name another one in the recipe's refusal_words, or none of this language"
+            remedy += "; model_words in the JSON (--json) names some"
+            level: Level = "error" if each["needed"] else "note"
+            yield _finding("refusal-word-tokens", None, said, remedy, (), level)
     tokens = report.tokens
     if tokens is None:
         return
@@ -209,13 +225,6 @@ def _of_labels(report: DataReport, examples: Examples) -> Iterator[Finding]:
             "Remove these rows: they teach to refuse after a refusal",
         ),
         (
-            "harmful-is-harmless",
-            "rejected",
-            "harmless",
-            "harmful responses hold nothing that would serve the request",
-            "Look at some: vague or evasive responses are easier to refuse than real ones",
-        ),
-        (
             "helpful-refuses",
             "completion",
             "refuses",
@@ -226,6 +235,7 @@ def _of_labels(report: DataReport, examples: Examples) -> Iterator[Finding]:
         share = report.stands[field][stand]
         if share["count"]:
             yield _finding(code, share, text, remedy, examples.get(code, ()))
+    yield from _of_harmless(report, examples)
     right = report.refusals["right_word"]
     other = right["n"] - right["count"]
     if other:
@@ -238,6 +248,37 @@ def _of_labels(report: DataReport, examples: Examples) -> Iterator[Finding]:
             "safe responses begin with another word than the refusal word",
             "Let them begin with it: the model learns this word, and how to go on from it",
             examples.get("other-refusal-word", ()),
+        )
+
+
+def _of_harmless(report: DataReport, examples: Examples) -> Iterator[Finding]:
+    """Say which harmful responses look harmless, and of which the rules can't say it."""
+    stands = report.stands["rejected"]
+    harmless, short = stands["harmless"], stands["short"]
+    if harmless["count"]:
+        told = harmless["n"] - short["count"] - stands["unreadable"]["count"]
+        yield _finding(
+            "harmful-is-harmless",
+            share_of(harmless["count"], told, sampled=harmless["sampled"]),
+            "harmful responses seem to hold nothing that would serve the request",
+            "Look at some; the rules err, too (docs/judge.md). Vague or evasive responses are "
+            "easier to refuse than real ones",
+            examples.get("harmful-is-harmless", ()),
+        )
+    if short["count"]:
+        by_language = ", ".join(
+            f"{code} {share['count']:,} of {share['n']:,}"
+            for code, share in report.too_short.items()
+        )
+        yield _finding(
+            "harmful-too-short",
+            short,
+            f"harmful responses are too short for the rules to tell if they serve the request "
+            f"({by_language})",
+            "Look at some, or let a judge model tell: derta judge. Short ones have few places for "
+            "a refusal to be learnt at",
+            examples.get("harmful-too-short", ()),
+            "note",
         )
 
 

@@ -19,16 +19,10 @@ from numpy.typing import NDArray
 
 from derta.check_data.chunks import Kind, parse_either
 from derta.check_data.near import PERMUTATIONS, sign
-from derta.check_data.texts import (
-    compared_turn,
-    join_turns,
-    looks_cut_off,
-    measure_text,
-    user_turns,
-    words_in,
-)
+from derta.check_data.texts import words_in
 from derta.data.encode import ChatEncoder, RefusalWords, RowLimits, encoded_length
-from derta.data.languages import LANGUAGES, detect_language, refusal_word
+from derta.data.languages import LANGUAGES, detect_language, refusal_word, says_language
+from derta.data.prompts import compared_turn, hash_text, join_turns, user_turns
 from derta.errors import TokenizerError
 from derta.judges.offline import judge_offline
 from derta.judges.verdicts import Verdict
@@ -37,6 +31,7 @@ from derta.rows import EncodedTriple
 from derta.triple import HelpfulExample, Triple
 
 __all__ = [
+    "FEWEST_WORDS",
     "OTHER_OPENING",
     "STANDS",
     "UNKNOWN_LANGUAGE",
@@ -54,10 +49,17 @@ __all__ = [
     "read_batch",
 ]
 
-STANDS = ("refuses", "harmless", "complies", "unreadable")
-"""What a response does. harmless: no refusal, and no information that serves a harmful question."""
+STANDS = ("refuses", "harmless", "short", "complies", "unreadable")
+"""What a response does. harmless: no refusal, and no information that serves a harmful question.
+short: the same as far as the rules see, but so short that they can't tell."""
 UNKNOWN_LANGUAGE = "unknown"
 OTHER_OPENING = "(another)"
+FEWEST_WORDS = 40
+"""A harmful response of fewer words (of Chinese: 60 characters) may serve the request unseen: of
+the beginnings of answers that are labelled harmful, the rules see 33 % of the shorter ones and 93 %
+of the others (`benchmarks.short_responses`), in English and in Chinese."""
+_HARMLESS = {"harmless": "harmful-is-harmless", "short": "harmful-too-short"}
+"""The findings of a harmful response that is none as far as the rules see."""
 _SHOWN_EXAMPLES = 3
 _EXCERPT_CHARACTERS = 200
 
@@ -70,6 +72,8 @@ class Example:
     """File and line."""
     text: str = ""
     """Some of its text: to be masked unless the user asks to see it. Never in the JSON."""
+    about: str = ""
+    """What is wrong there, in words of ours; the same as before where it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +102,8 @@ class SampleFacts:
 
     counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
     """("rows", kind), ("language", kind, code), ("opening", code, word), ("first word", "right" or
-    "other"), ("stand", field, one of `STANDS`), ("over limit", kind), ("template", kind)."""
+    "other"), ("stand", field, one of `STANDS`), ("short", code), ("over limit", kind),
+    ("template", kind)."""
     positions: Counter[tuple[str, int]] = field(default_factory=Counter)
     """(field, words before the first refusal) -> responses."""
     tokens: Counter[tuple[str, int]] = field(default_factory=Counter)
@@ -151,7 +156,7 @@ def read_batch(batch: Batch) -> SampleFacts:
         question = join_turns(turns)
         place = f"{path}:{number}"
         compared.append(compared_turn(turns))
-        hashes.append(measure_text(question)[0])
+        hashes.append(hash_text(question))
         facts.counts["rows", batch.kind] += 1
         language = detect_language(question) or UNKNOWN_LANGUAGE
         facts.counts["language", batch.kind, language] += 1
@@ -192,8 +197,10 @@ def _read_triple(
             facts.positions[key, position] += 1
         if stand == odd:
             facts.show(code, Example(place, text[:_EXCERPT_CHARACTERS]))
-        elif (key, stand) == ("rejected", "harmless"):
-            facts.show("harmful-is-harmless", Example(place, text[:_EXCERPT_CHARACTERS]))
+        elif key == "rejected" and stand in _HARMLESS:
+            facts.show(_HARMLESS[stand], Example(place, text[:_EXCERPT_CHARACTERS]))
+            if stand == "short":
+                facts.counts["short", language] += 1
 
 
 def _read_helpful(
@@ -228,16 +235,17 @@ def find_stand(response: str, question: str) -> tuple[str, int | None]:
     position = None if judged.span is None else judged.span.start_words
     if judged.refused:
         return "refuses", position
-    offline = judge_offline(
-        response, question=question, prompt=question, truncated=looks_cut_off(response)
-    )
+    # A response that breaks off is asked what it holds, not whether it completes the task.
+    offline = judge_offline(response, question=question, prompt=question, truncated=False)
     if position is None and offline.refusal_start is not None:
         position = words_in(response[: offline.refusal_start])
     if offline.verdict is Verdict.UNREADABLE:
         return "unreadable", position
     if offline.verdict is Verdict.UNSAFE:
         return "complies", position
-    return ("harmless" if position is None else "refuses"), position
+    if position is not None:
+        return "refuses", position
+    return ("harmless" if words_in(response) >= FEWEST_WORDS else "short"), None
 
 
 def find_opening(response: str, language: str, wanted: str | None = None) -> str:
@@ -279,7 +287,7 @@ def find_wanted(words: RefusalWords | None, language: object, response: str) -> 
     """
     if words is None:
         return None
-    code = words.language_of(language, response)
+    code = words.language_of(language if says_language(language) else None, response)
     if words.by_language is not None:
         return words.by_language.get(code or "", words.default)
     return refusal_word(code) if code and code in LANGUAGES else words.default

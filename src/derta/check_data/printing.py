@@ -29,6 +29,7 @@ _NAMES = {"triples": "triples", "helpful": "helpful"}
 _STAND_NAMES = {
     "refuses": "refuses",
     "harmless": "harmless",
+    "short": "too short to tell",
     "complies": "complies",
     "unreadable": "not read",
 }
@@ -80,6 +81,9 @@ def _percent(value: float) -> str:
 def _title(report: DataReport, console: Console) -> None:
     names = ", ".join(visible(" ".join(name.split())) for name in report.data["sources"])
     _say(console, ("derta data check: ", "bold"), (names, "bold"))
+    again = ", ".join(visible(" ".join(name.split())) for name in report.data["named_again"])
+    if again:
+        _say(console, (f"Named twice, and read once: {again}", "yellow"))
     rows = report.rows
     counted = f"{rows['triples']:,} triples, {rows['helpful']:,} helpful rows"
     if rows["unreadable"]:
@@ -122,8 +126,11 @@ def _findings(findings: Sequence[Finding], console: Console, *, reveal: bool) ->
         table.add_row(Text(finding.level, _STYLES[finding.level]), Text.assemble(*head))
         table.add_row("", Text(f"{finding.remedy}.", "dim"))
         for example in finding.examples:
+            if example.about:
+                table.add_row("", Text(visible(" ".join(example.about.split()))))
             place = visible(" ".join(example.place.split()))
-            table.add_row("", Text(place, "dim", overflow="fold"))
+            indent = "  " if finding.examples[0].about else ""
+            table.add_row("", Text(f"{indent}{place}", "dim", overflow="fold"))
             if example.text:
                 table.add_row("", Text(f"  {_excerpt(example.text, reveal=reveal)}"))
     console.print(table)
@@ -138,7 +145,6 @@ def _excerpt(text: str, *, reveal: bool) -> str:
 
 def _rows(report: DataReport, console: Console) -> None:
     for title, reasons in (
-        ("UNREADABLE ROWS", {each["reason"]: each["count"] for each in report.unreadable}),
         ("ROWS THAT MAKE NO EXAMPLE", report.skipped),
         ("SOURCES", report.rows["by_source"] if len(report.rows["by_source"]) > 1 else {}),
     ):
@@ -169,7 +175,7 @@ def _languages(report: DataReport, console: Console) -> None:
 
 
 def _lengths(report: DataReport, console: Console) -> None:
-    columns = ("", "median", "95 %", "longest", "shortest")
+    columns = ("", "shortest", "median", "95 % up to", "longest")
     rows = [
         (name.replace(".", ", "), *(_length(part["words"][key]) for key in _SPREAD))
         for name, part in report.lengths.items()
@@ -185,7 +191,7 @@ def _lengths(report: DataReport, console: Console) -> None:
         _table(console, f"LENGTH IN TOKENS OF {model}{of}", columns, rows)
 
 
-_SPREAD = ("median", "p95", "max", "min")
+_SPREAD = ("min", "median", "p95", "max")
 
 
 def _length(value: int | None) -> str:

@@ -1,9 +1,10 @@
 """What stands in the data more than once, or contradicts itself, by the hashes of all rows.
 
-Covered: prompts and whole rows that are the same up to case and blanks; a response that is to be
-learnt in one row and rejected in another of the same prompt; prompts that are harmful in a triple
-and answered in a helpful row; prompts of held-out questions. Not covered: what is nearly the same
-(`derta.check_data.near`).
+Covered: questions and whole rows that are the same up to case and blanks; a response that is to be
+learnt in one row and rejected in another of the same prompt; questions that are harmful in a triple
+and answered in a helpful row; held-out questions. A question is what the user says, whatever the
+system message; `derta.data.mixing` leaves rows out by the same hashes. Not covered: what is nearly
+the same (`derta.check_data.near`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from derta.check_data.chunks import ChunkFacts, Hashes, mixed
 __all__ = ["AllRows", "Repeats", "find_repeats", "find_same_questions"]
 
 _SHOWN_PLACES = 5
+_Group = tuple[Hashes, NDArray[np.intp]]
+"""Hashes of some rows and the rows' numbers: (rows,) each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class AllRows:
     kinds: NDArray[np.uint8]
     numbers: NDArray[np.uint32]
     questions: Hashes
+    endings: Hashes
     prompts: Hashes
     good: Hashes
     bad: Hashes
@@ -45,7 +49,8 @@ class AllRows:
         parts = [
             (
                 np.full(len(each.kinds), each.path_index, np.uint32),
-                *(each.kinds, each.numbers, each.questions, each.prompts, each.good, each.bad),
+                *(each.kinds, each.numbers, each.questions, each.endings),
+                *(each.prompts, each.good, each.bad),
             )
             for each in listed
         ]
@@ -91,13 +96,21 @@ def find_repeats(rows: AllRows) -> dict[str, Repeats]:
     learnt = mixed(rows.prompts, rows.good)
     rejected = mixed(rows.prompts[rejecting], rows.bad[rejecting])
     harmful, helpful = np.flatnonzero(rows.kinds == 0), np.flatnonzero(rows.kinds == 1)
+    refused, answered = (
+        [(hashes[some], some) for hashes in (rows.questions, rows.endings)]
+        for some in (harmful, helpful)
+    )
     every = np.arange(len(rows))
     return {
-        "prompts": _repeated(rows, mixed(rows.prompts, kind)),
+        "prompts": _repeated(rows, mixed(rows.questions, kind)),
         "rows": _repeated(rows, whole),
-        "contradictions": _shared(rows, (learnt, every), (rejected, rejecting)),
+        "contradictions": _shared(rows, ((learnt, every), (rejected, rejecting))),
+        # A conversation asks what a lone question asks if it ends in it.
         "refused and answered": _shared(
-            rows, (rows.prompts[harmful], harmful), (rows.prompts[helpful], helpful)
+            rows,
+            (refused[0], answered[0]),
+            (refused[0], answered[1]),
+            (refused[1], answered[0]),
         ),
     }
 
@@ -132,13 +145,19 @@ def _repeated(rows: AllRows, hashes: Hashes) -> Repeats:
     return Repeats(len(hashes) - len(values), groups, largest, places)
 
 
-def _shared(
-    rows: AllRows, first: tuple[Hashes, NDArray[np.intp]], second: tuple[Hashes, NDArray[np.intp]]
-) -> Repeats:
-    """Find what two groups of rows have in common: hashes and row numbers of each."""
-    common = np.intersect1d(first[0], second[0])
-    places = []
-    for value in common[:_SHOWN_PLACES]:
-        one, other = (group[1][np.flatnonzero(group[0] == value)[0]] for group in (first, second))
-        places.append(f"{rows.place(int(one))} and {rows.place(int(other))}")
-    return Repeats(len(common), len(common), 0, places)
+def _shared(rows: AllRows, *pairs: tuple[_Group, _Group]) -> Repeats:
+    """Find the hashes that both groups of a pair have; places are in the order of the data."""
+    found: list[NDArray[np.uint64]] = []
+    for first, second in pairs:
+        # The first row of each group that has a hash.
+        common, one, other = np.intersect1d(first[0], second[0], return_indices=True)
+        sides = (first[1][one].astype(np.uint64), second[1][other].astype(np.uint64))
+        found.append(np.stack((common, *sides), axis=1))
+    cases = np.concatenate(found)
+    cases = cases[np.argsort(cases[:, 1:].min(axis=1), kind="stable")]
+    _, firsts = np.unique(cases[:, 0], return_index=True)
+    places = [
+        f"{rows.place(int(one))} and {rows.place(int(other))}"
+        for _, one, other in cases[np.sort(firsts)][:_SHOWN_PLACES]
+    ]
+    return Repeats(len(firsts), len(firsts), 0, places)

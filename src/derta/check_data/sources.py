@@ -3,29 +3,31 @@
 A plain JSONL file in one of our two formats is cut into pieces of whole lines, which the processes
 parse; so it is read exactly as training reads it. Everything else (other endings, compressed files,
 data sets of the hub, published formats) goes through `derta.data.streams` and `derta.data.formats`
-row by row. "sample" is the training split of the sample set. Not covered: one file in several
-formats.
+row by row. "sample" is the training split of the sample set. A file that is named twice, through a
+link or a folder, too, is read once. Not covered: one file in several formats; copies of a file.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import partial
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from derta.check_data.chunks import Chunk, Kind, parse_either
-from derta.check_data.texts import compared_turn, join_turns, user_turns
 from derta.data.files import parse_rows
+from derta.data.held_out import source_identity
 from derta.data.jsonl import open_rows
-from derta.data.sample import sample_file, sample_helpful, sample_triples
+from derta.data.sample import sample_file
 from derta.errors import DataError, InputProblem
 from derta.triple import Triple
 
-__all__ = ["SAMPLE", "HeldOut", "Opening", "Source", "find_sources", "read_held_out"]
+__all__ = ["SAMPLE", "Opening", "Source", "find_sources"]
 
 SAMPLE = "sample"
 _OWN_FILES: tuple[tuple[str, Kind], ...] = (
@@ -37,8 +39,6 @@ _CHUNK_BYTES = 2 << 20
 _LONGEST_LINE = 64 << 20
 _CHUNK_ROWS = 1_000
 _FIRST_ROWS = 100
-_QUESTION_COLUMNS = ("prompt", "question", "forbidden_prompt", "goal", "Goal", "behavior",
-                     "Behavior", "instruction", "text")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +50,8 @@ class Source:
     """Bytes, 0 where nobody knows."""
     chunks: Callable[[], Iterator[Chunk]]
     """Reads it; `path_index`, `seed` and `thresholds` are left to the caller."""
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """Questions that training must not see."""
-
-    name: str
-    places: list[str] = field(default_factory=list)
-    questions: list[str] = field(default_factory=list)
-    """All that the user says in each."""
-    compared: list[str] = field(default_factory=list)
-    """What is compared with near texts (`compared_turn`)."""
-
-    def add(self, place: str, turns: Sequence[str]) -> None:
-        """Add the question that the user's turns ask."""
-        self.places.append(place)
-        self.questions.append(join_turns(turns))
-        self.compared.append(compared_turn(turns))
+    named_again: tuple[str, ...] = ()
+    """How it was named a second time, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +69,45 @@ class Opening:
 
 
 def find_sources(names: Sequence[str | Path], how: Opening = Opening()) -> list[Source]:
-    """Find out what each source is, and how it is read.
+    """Find out what each source is, and how it is read; one that is named twice is listed once.
 
     Raises:
         DataError: a source as a whole can't be read or recognised.
     """
-    found: list[Source] = []
+    found: dict[Hashable, Source] = {}
     for name in names:
         path = Path(name)
         if str(name) == SAMPLE:
             if how.format or how.columns or how.split not in (None, "train"):
                 raise DataError([_sample_is_fixed()])
-            found.append(_sample())
+            _add(found, SAMPLE, SAMPLE, _sample)
             continue
         own = {path / file: kind for file, kind in _OWN_FILES if (path / file).is_file()}
-        told = bool(how.format or how.columns)
         for file in own or (path,):
-            kind = None if told else own.get(file) or _own_kind(file)
-            if how.split is not None and _has_no_splits(file):
-                raise DataError([_no_splits(str(file))])
-            found.append(_lines(file, kind) if kind else _Streamed(str(file), how).source())
-    return found
+            _add(found, source_identity(file), str(file), partial(_open, file, own.get(file), how))
+    return list(found.values())
+
+
+def _add(
+    found: dict[Hashable, Source], identity: Hashable, name: str, make: Callable[[], Source]
+) -> None:
+    if identity in found:
+        before = found[identity]
+        found[identity] = replace(before, named_again=(*before.named_again, name))
+    else:
+        found[identity] = make()
+
+
+def _open(file: Path, kind: Kind | None, how: Opening) -> Source:
+    """Find out how a source is read.
+
+    Raises:
+        DataError: it can't be read or recognised.
+    """
+    kind = None if how.format or how.columns else kind or _own_kind(file)
+    if how.split is not None and _has_no_splits(file):
+        raise DataError([_no_splits(str(file))])
+    return _lines(file, kind) if kind else _Streamed(str(file), how).source()
 
 
 def _has_no_splits(path: Path) -> bool:
@@ -162,14 +164,14 @@ def _line_chunks(path: Path, kind: Kind) -> Iterator[Chunk]:
             if not content.endswith(b"\n"):
                 content += file.readline(_LONGEST_LINE)
             read = len(content)
-            problems: tuple[InputProblem, ...] = ()
+            rows: tuple[InputProblem, ...] = ()
             if len(content) > _LONGEST_LINE and not content.endswith(b"\n"):
                 content = content[: content.rfind(b"\n") + 1]
                 read += _skip_line(file)
                 line = number + content.count(b"\n")
-                problems = (_too_long(name, line),)
-            yield Chunk(name, 0, kind, number, content, problems=problems, size=read)
-            number += content.count(b"\n") + len(problems)
+                rows = (_too_long(name, line),)
+            yield Chunk(name, 0, kind, number, content, rows, size=read)
+            number += content.count(b"\n") + len(rows)
 
 
 def _read_line(file: Any) -> bytes:
@@ -227,31 +229,22 @@ class _Streamed:
 
         reported = 0
         while pieces := list(islice(self._pieces, _CHUNK_ROWS)):
-            rows: dict[str, list[tuple[int, dict[str, Any]]]] = {self.name: []}
-            problems: list[InputProblem] = []
-            skipped: list[str] = []
-            for piece in pieces:
-                if isinstance(piece, InputProblem):
-                    problems.append(piece)
-                elif isinstance(piece, Skip):
-                    skipped.append(piece.reason)
-                else:
-                    place = piece.place
-                    number = place.number if place.line is None else place.line
-                    rows.setdefault(place.path, []).append((number or 0, piece.record))
+            skipped = tuple(piece.reason for piece in pieces if isinstance(piece, Skip))
             done = self._read
-            first = Chunk(
-                self.name,
-                0,
-                "triples",
-                problems=tuple(problems),
-                skipped=tuple(skipped),
-                size=done - reported,
-            )
+            yield Chunk(self.name, 0, "triples", skipped=skipped, size=done - reported)
             reported = done
-            for path, some in rows.items():
-                yield replace(first, path=path, rows=tuple(some))
-                first = Chunk(path, 0, "triples")
+            placed = [_placed(piece) for piece in pieces if not isinstance(piece, Skip)]
+            for path, some in groupby(placed, key=itemgetter(0)):
+                yield Chunk(path, 0, "triples", rows=tuple(row for _, row in some))
+
+
+def _placed(piece: Any) -> tuple[str, tuple[int, dict[str, Any]] | InputProblem]:
+    """Name the file of a row that was converted, or of one that can't be."""
+    if isinstance(piece, InputProblem):
+        return piece.path, piece
+    place = piece.place
+    number = place.number if place.line is None else place.line
+    return place.path, (number or 0, piece.record)
 
 
 # --- the sample set ------------------------------------------------------------------------------
@@ -266,56 +259,3 @@ def _sample() -> Source:
             yield Chunk(f"{SAMPLE}/{file}", 0, kind, rows=rows, size=1)
 
     return Source(SAMPLE, len(_OWN_FILES), chunks)
-
-
-# --- held-out questions --------------------------------------------------------------------------
-
-
-def read_held_out(source: str | Path, load_hub: Any = None) -> HeldOut:
-    """Read the questions of a held-out file, in any format that has a prompt or a question.
-
-    Raises:
-        DataError: it can't be read, or rows have no question.
-    """
-    if str(source) == SAMPLE:
-        held = HeldOut(f"{SAMPLE}, test split")
-        prompts = [(row.id, row.triple.prompt) for row in sample_triples("test")]
-        prompts += [(row.id, row.example.prompt) for row in sample_helpful("test")]
-        for name, prompt in prompts:
-            held.add(f"{held.name}, {name}", user_turns(prompt))
-        return held
-    from derta.data.tables import read_table
-
-    table = read_table(source, load_hub=load_hub)
-    held = HeldOut(table.path)
-    problems = []
-    for row in table.rows:
-        turns = _turns(row.record)
-        if not turns:
-            remedy = f"Name the column one of: {', '.join(_QUESTION_COLUMNS)}"
-            problems.append(row.problem(table.path, "the row has no question", remedy))
-            continue
-        place = table.path if row.line is None else f"{table.path}:{row.line}"
-        held.add(place if row.line is not None else f"{place} row {row.number}", turns)
-    if problems:
-        raise DataError(problems)
-    return held
-
-
-def _turns(record: dict[str, Any]) -> list[str]:
-    """List what the user says in a held-out row; nothing: it has no question."""
-    for name in _QUESTION_COLUMNS:
-        value = record.get(name)
-        if isinstance(value, list):
-            turns = [
-                message["content"]
-                for message in value
-                if isinstance(message, dict)
-                and message.get("role") == "user"
-                and isinstance(message.get("content"), str)
-            ]
-        else:
-            turns = [value] if isinstance(value, str) else []
-        if any(turn.strip() for turn in turns):
-            return turns
-    return []

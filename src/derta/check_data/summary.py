@@ -62,6 +62,8 @@ class ModelWord:
     word: str
     problem: str | None
     """Why it can't be used; None: it can."""
+    needed: bool = True
+    """Whether training as it is asked for needs it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Measured:
     """Everything that was measured."""
 
     sources: list[str]
+    named_again: list[str]
+    """Further names of sources that are listed already."""
     held_out: str | None
     model: str | None
     has_tokens: bool
@@ -97,6 +101,7 @@ def summarise(measured: Measured) -> DataReport:
     report = DataReport(
         data={
             "sources": measured.sources,
+            "named_again": measured.named_again,
             "held_out": measured.held_out,
             "model": measured.model,
         },
@@ -128,9 +133,19 @@ def summarise(measured: Measured) -> DataReport:
             field: _shares(read.counts, ("stand", field), STANDS, sampled[_KIND_OF[field]])
             for field in _FIELDS
         },
+        too_short={
+            code: share_of(n, read.counts["language", "triples", code], sampled=sampled["triples"])
+            for code, n in _named(read.counts, "short").items()
+            if n
+        },
         refusals=_refusals(read, sampled["triples"]),
         model_words=[
-            {"word": each.word, "one_token": each.problem is None, "problem": each.problem}
+            {
+                "word": each.word,
+                "one_token": each.problem is None,
+                "problem": each.problem,
+                "needed": each.needed,
+            }
             for each in measured.words
         ],
         cut_off={

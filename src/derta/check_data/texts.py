@@ -8,25 +8,12 @@ what a text means; scripts that end no sentence with a sign, such as Thai, look 
 from __future__ import annotations
 
 import re
-import unicodedata
-from collections.abc import Sequence
 
-import xxhash
-
+from derta.data.prompts import hash_words, plain_form, same_words
 from derta.judges.tokens import count_words, tokenize
 from derta.triple import Conversation
 
-__all__ = [
-    "compared_turn",
-    "holds",
-    "join_turns",
-    "looks_cut_off",
-    "measure_text",
-    "question_of",
-    "user_turns",
-    "whole_prompt",
-    "words_in",
-]
+__all__ = ["holds", "looks_cut_off", "measure_text", "whole_prompt", "words_in"]
 
 _SHORT_LINE_WORDS = 4
 """A last line of no more words may lack its full stop: a name, a number, the end of a letter."""
@@ -38,22 +25,14 @@ _WIDE_SCRIPT_CHARACTERS = 3
 """So many characters stand for a word where a script writes no blanks."""
 _SHORTEST_HELD = 20
 """Characters of a response that are looked for in the prompt; a shorter one is there by chance."""
-_TURN_WORDS = 5
-"""A last turn of fewer words ("Tell me more.") says nothing without the ones before it."""
 
 
 def measure_text(text: str) -> tuple[int, int]:
-    """Hash a text and count its words: (64 bits, words).
-
-    Texts that differ only in case, in blanks or in the form of a character (NFKC) have the same
-    hash. Two others share one with a chance of 1 in 2**64: among a million texts that happens to
-    some pair with a chance of 3 in 100 million.
-    """
-    plain = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    words = plain.lower().split()
-    encoded = " ".join(words).encode("utf-8", "surrogatepass")
+    """Hash a text (`derta.data.prompts`) and count its words: (64 bits, words)."""
+    plain = plain_form(text)
+    words = same_words(plain)
     count = len(words) if plain is text else round(count_words(tokenize(plain)))
-    return xxhash.xxh3_64_intdigest(encoded), count
+    return hash_words(words), count
 
 
 def words_in(text: str) -> int:
@@ -67,35 +46,6 @@ def whole_prompt(conversation: Conversation) -> str:
     if len(messages) == 1:
         return messages[0].content
     return "\n".join(f"{message.role}: {message.content}" for message in messages)
-
-
-def question_of(conversation: Conversation) -> str:
-    """Write what the user says in a prompt, without system messages and answers."""
-    return join_turns(user_turns(conversation))
-
-
-def user_turns(conversation: Conversation) -> list[str]:
-    """List what the user says in a prompt, turn by turn."""
-    messages = conversation.messages
-    if len(messages) == 1:
-        return [messages[0].content]
-    return [message.content for message in messages if message.role == "user"]
-
-
-def join_turns(turns: Sequence[str]) -> str:
-    """Write the user's turns as one text."""
-    return turns[0] if len(turns) == 1 else "\n".join(turns)
-
-
-def compared_turn(turns: Sequence[str]) -> str:
-    """Choose the text that is compared with near ones: the last turn, if it says enough.
-
-    The turns before it differ where the question is the same. A short last turn is taken with the
-    others, as many conversations end in the same few words.
-    """
-    if len(turns) > 1 and words_in(turns[-1]) >= _TURN_WORDS:
-        return turns[-1]
-    return join_turns(turns)
 
 
 def holds(prompt: str, response: str) -> bool:

@@ -7,55 +7,76 @@ the data that were made (`derta data check`).
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import lru_cache
+from operator import itemgetter
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from derta import __version__
 from derta.data.formats import Kind, Made, Skip
 from derta.errors import InputProblem
-from derta.terminal import safe
+from derta.terminal import print_hanging, safe
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["SHOWN_PLACES", "ImportReport", "LeftOut", "SourceReport", "render_import"]
+__all__ = ["SHOWN_PLACES", "ImportReport", "Reason", "SourceReport", "render_import"]
 
-SHOWN_PLACES = 1000
-"""Rows left out that `import.json` names one by one; the others are only counted."""
+SHOWN_PLACES = 100
+"""So many rows left out are named one by one for each reason; the others are only counted."""
 
 _MOST_REASONS = 100
 _OTHER_REASONS = "other reasons"
 _LONGEST_REASON = 160
 _QUOTED = re.compile(r"(?<!\w)'[^']*'(?!\w)|\"[^\"]*\"|\([^()]*\)")
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"(?<![\w-])(?:0x[0-9a-f]+|\d+)(?!\w)")
+_ROW = re.compile(r"row (\d+)")
 _SHOWN_REASONS = 12
-_SHOWN_PROBLEMS = 5
+
+_Order = tuple[tuple[str, ...], int]
+"""Where a row stands among those of its source: the file, and the line or the row's number."""
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A row that was left out."""
+@dataclass(slots=True)
+class Reason:
+    """Why rows of a source were left out, how many, and where the first of them stand."""
 
-    place: InputProblem
-    """Where it stands, and why it was left out."""
+    text: str
+    """Without what is special about one row."""
     broken: bool
-    """Whether it couldn't be read; else it was left out on purpose."""
+    """Whether they couldn't be read; else they were left out on purpose."""
+    rows: int = 0
+    _places: list[tuple[_Order, InputProblem]] = field(default_factory=list)
+
+    @property
+    def first(self) -> list[InputProblem]:
+        """The first `SHOWN_PLACES` rows, in the order of the files."""
+        return [place for _, place in self._places]
+
+    def add(self, place: InputProblem) -> None:
+        """Count a row; rows of groups don't come in the order of the files."""
+        self.rows += 1
+        order = _order(place)
+        if len(self._places) < SHOWN_PLACES or order < self._places[-1][0]:
+            insort(self._places, (order, place), key=itemgetter(0))
+            del self._places[SHOWN_PLACES:]
 
     def to_json(self) -> dict[str, Any]:
         """Give what `import.json` says of it."""
-        place = self.place
-        found = {
-            "path": place.path,
-            "line": place.line,
-            "key": place.key,
-            "reason": place.problem,
-            "remedy": place.remedy,
-            "broken": self.broken,
-        }
-        return {name: value for name, value in found.items() if value is not None}
+        told = {"reason": self.text, "rows": self.rows, "broken": self.broken}
+        return {**told, "first": [self._place_to_json(place) for place in self.first]}
+
+    def _place_to_json(self, place: InputProblem) -> dict[str, Any]:
+        told = {"path": place.path, "line": place.line, "key": place.key}
+        if place.problem != self.text:
+            told["reason"] = place.problem
+        if self.broken:
+            told["remedy"] = place.remedy
+        return {name: value for name, value in told.items() if value is not None}
 
 
 @dataclass(slots=True)
@@ -66,12 +87,29 @@ class SourceReport:
     format: str
     triples: int = 0
     helpful: int = 0
-    skips: Counter[str] = field(default_factory=Counter)
-    """Rows left out on purpose, by reason."""
-    problems: Counter[str] = field(default_factory=Counter)
-    """Rows that couldn't be read, by reason."""
     limited: bool = False
     """Whether reading stopped at the limit, so that there may be more rows."""
+    _reasons: dict[tuple[bool, str], Reason] = field(default_factory=dict)
+
+    @property
+    def reasons(self) -> list[Reason]:
+        """Why rows were left out, the commonest reason first."""
+        return sorted(self._reasons.values(), key=lambda reason: -reason.rows)
+
+    @property
+    def left_out(self) -> int:
+        """Rows that were left out."""
+        return sum(reason.rows for reason in self._reasons.values())
+
+    @property
+    def skips(self) -> Counter[str]:
+        """Rows left out on purpose, by reason."""
+        return Counter({each.text: each.rows for each in self.reasons if not each.broken})
+
+    @property
+    def problems(self) -> Counter[str]:
+        """Rows that couldn't be read, by reason."""
+        return Counter({each.text: each.rows for each in self.reasons if each.broken})
 
     def count(self, kind: Kind) -> None:
         """Count an example that was made."""
@@ -79,6 +117,37 @@ class SourceReport:
             self.triples += 1
         else:
             self.helpful += 1
+
+    def skip(self, skip: Skip) -> None:
+        """Count a row that was left out on purpose."""
+        self._add(skip.place.problem(skip.reason, "Left out"), broken=False)
+
+    def problem(self, problem: InputProblem) -> None:
+        """Count a row that couldn't be read."""
+        self._add(problem, broken=True)
+
+    def refuse(self, made: Made, key: str | None, problem: str) -> None:
+        """Count an example that our own reader would refuse."""
+        column = f"{re.split(r'[.[]', key)[0]}: " if key else ""
+        self.skip(Skip(column + problem, made.place))
+
+    def _add(self, place: InputProblem, *, broken: bool) -> None:
+        """Count a reason without what is special about one row, and not too many of them."""
+        text = _NUMBER.sub("N", _QUOTED.sub("...", place.problem))[:_LONGEST_REASON]
+        if (broken, text) not in self._reasons and len(self._reasons) >= _MOST_REASONS:
+            text = _OTHER_REASONS
+        self._reasons.setdefault((broken, text), Reason(text, broken)).add(place)
+
+    def to_json(self) -> dict[str, Any]:
+        """Give what `import.json` says of it."""
+        return {
+            "name": self.name,
+            "format": self.format,
+            "triples": self.triples,
+            "helpful": self.helpful,
+            "stopped_at_limit": self.limited,
+            "left_out": [reason.to_json() for reason in self.reasons],
+        }
 
 
 @dataclass(slots=True)
@@ -89,8 +158,6 @@ class ImportReport:
     asked: list[str]
     """The sources as the user named them."""
     sources: list[SourceReport] = field(default_factory=list)
-    first_left_out: list[LeftOut] = field(default_factory=list)
-    """The first `SHOWN_PLACES` of them."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file that was written: only such files are replaced by a later import."""
 
@@ -109,64 +176,31 @@ class ImportReport:
         """Examples of both kinds that were written."""
         return self.triples + self.helpful
 
-    def reasons(self) -> Counter[str]:
-        """Count the rows left out of all sources by reason."""
-        total: Counter[str] = Counter()
-        for source in self.sources:
-            total.update(source.skips)
-            total.update(source.problems)
-        return total
-
-    def skip(self, source: SourceReport, skip: Skip) -> None:
-        """Count a row that was left out on purpose."""
-        _count(source.skips, skip.reason)
-        if len(self.first_left_out) < SHOWN_PLACES:
-            place = skip.place.problem(skip.reason, "Left out")
-            self.first_left_out.append(LeftOut(place, broken=False))
-
-    def problem(self, source: SourceReport, problem: InputProblem) -> None:
-        """Count a row that couldn't be read."""
-        _count(source.problems, problem.problem)
-        if len(self.first_left_out) < SHOWN_PLACES:
-            self.first_left_out.append(LeftOut(problem, broken=True))
-
-    def refuse(self, source: SourceReport, made: Made, key: str | None, problem: str) -> None:
-        """Count an example that our own reader would refuse."""
-        column = f"{re.split(r'[.[]', key)[0]}: " if key else ""
-        self.skip(source, Skip(column + problem, made.place))
+    @property
+    def left_out(self) -> int:
+        """Rows of all sources that were left out."""
+        return sum(source.left_out for source in self.sources)
 
     def to_json(self) -> dict[str, Any]:
         """Give the content of `import.json`."""
-        left_out = sum(self.reasons().values())
         return {
             "derta": __version__,
             "asked": self.asked,
             "made": {"triples": self.triples, "helpful": self.helpful},
-            "left_out": left_out,
+            "left_out": self.left_out,
             "files": self.files,
-            "sources": [
-                {
-                    "name": source.name,
-                    "format": source.format,
-                    "triples": source.triples,
-                    "helpful": source.helpful,
-                    "stopped_at_limit": source.limited,
-                    "skips": dict(source.skips.most_common()),
-                    "problems": dict(source.problems.most_common()),
-                }
-                for source in self.sources
-            ],
-            "first_left_out": [each.to_json() for each in self.first_left_out],
-            "not_listed": left_out - len(self.first_left_out),
+            "sources": [source.to_json() for source in self.sources],
         }
 
 
-def _count(counts: Counter[str], text: str) -> None:
-    """Count a reason without what is special about one row, and not too many of them."""
-    reason = _NUMBER.sub("N", _QUOTED.sub("...", text))[:_LONGEST_REASON]
-    if reason not in counts and len(counts) >= _MOST_REASONS:
-        reason = _OTHER_REASONS
-    counts[reason] += 1
+def _order(place: InputProblem) -> _Order:
+    row = _ROW.match(place.key or "")
+    return _parts(place.path), place.line or (int(row[1]) if row else 0)
+
+
+@lru_cache(maxsize=1024)
+def _parts(path: str) -> tuple[str, ...]:
+    return PurePath(path).parts
 
 
 # --- the terminal ----------------------------------------------------------------------------
@@ -182,16 +216,14 @@ def render_import(report: ImportReport, console: Console) -> None:
     for title in ("triples", "helpful", "left out"):
         table.add_column(title, justify="right", no_wrap=True)
     for source in report.sources:
-        left_out = source.skips.total() + source.problems.total()
-        counts = (source.triples, source.helpful, left_out)
+        counts = (source.triples, source.helpful, source.left_out)
         table.add_row(
             safe(source.name), source.format, *(f"{count:,}" if count else "-" for count in counts)
         )
     console.print(table)
     if any(source.limited for source in report.sources):
         console.print("Reading stopped at --limit; there may be more rows.")
-    _render_reasons(report.reasons(), console)
-    _render_problems(report.first_left_out, console)
+    _render_reasons(report.sources, console)
     console.print()
     for name, count in (("triples.jsonl", report.triples), ("helpful.jsonl", report.helpful)):
         if count:
@@ -200,30 +232,25 @@ def render_import(report: ImportReport, console: Console) -> None:
     console.print("See what is in them: derta data check", soft_wrap=True)
 
 
-def _render_reasons(reasons: Counter[str], console: Console) -> None:
-    from rich.table import Table
-
-    if not reasons:
+def _render_reasons(sources: Sequence[SourceReport], console: Console) -> None:
+    """Show the reasons of all sources, the commonest first, each with its first place."""
+    by_text: dict[tuple[bool, str], list[Reason]] = {}
+    for source in sources:
+        for reason in source.reasons:
+            by_text.setdefault((reason.broken, reason.text), []).append(reason)
+    counted = sorted(
+        ((sum(each.rows for each in alike), alike[0]) for alike in by_text.values()),
+        key=lambda each: -each[0],
+    )
+    if not counted:
         return
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(justify="right", no_wrap=True)
-    table.add_column(overflow="fold")
-    shown = reasons.most_common(_SHOWN_REASONS)
-    for reason, count in shown:
-        table.add_row(f"{count:,}", safe(reason))
-    rest = reasons.total() - sum(count for _, count in shown)
-    if rest:
-        table.add_row(f"{rest:,}", "for other reasons, which import.json lists")
     console.print()
     console.print("Left out, by reason:", style="bold")
-    console.print(table)
-
-
-def _render_problems(left_out: Sequence[LeftOut], console: Console) -> None:
-    broken = [each.place for each in left_out if each.broken]
-    if not broken:
-        return
-    console.print()
-    console.print("The first rows that couldn't be read:", style="bold")
-    for place in broken[:_SHOWN_PROBLEMS]:
-        console.print(safe(str(place)), soft_wrap=True)
+    for rows, reason in counted[:_SHOWN_REASONS]:
+        print_hanging(console, f"{rows:>10,}  ", reason.text)
+        place = reason.first[0]
+        remedy = f". {place.remedy}" if reason.broken else ""
+        print_hanging(console, " " * 12, f"first: {place.place}{remedy}")
+    rest = sum(rows for rows, _ in counted[_SHOWN_REASONS:])
+    if rest:
+        print_hanging(console, f"{rest:>10,}  ", "for other reasons, which import.json lists")

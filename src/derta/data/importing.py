@@ -82,9 +82,9 @@ def import_data(
     names = [str(source) for source in sources]
     _check_output(folder, names)
     if not names:
-        raise _unusable("SOURCE", "there is no source", "Name a file, a folder or a data set")
+        raise DataError.of("SOURCE", "there is no source", "Name a file, a folder or a data set")
     if limit is not None and limit < 1:
-        raise _unusable(f"--limit {limit}", "the limit is below 1", "Leave it out for all rows")
+        raise DataError.of(f"--limit {limit}", "the limit is below 1", "Leave it out for all rows")
     kind = None if keep is None else _KINDS[keep]
     report = ImportReport(folder, names)
     try:
@@ -104,7 +104,7 @@ def import_data(
                         report.sources.append(source)
                         pieces = convert_rows(every, chosen, kind=kind, folder=staging)
                         stack.callback(_close, pieces)
-                        _write_source(pieces, source, report, writer, left)
+                        _write_source(pieces, source, writer, left)
                     if report.made == limit:
                         break
             if not report.made:
@@ -113,14 +113,13 @@ def import_data(
     except OSError as error:
         problem = f"the import can't be written: {error.strerror or error}"
         remedy = "Check the folder's permissions and the free space"
-        raise _unusable(str(folder), problem, remedy) from error
+        raise DataError.of(folder, problem, remedy) from error
     return report
 
 
 def _write_source(
     pieces: Iterator[Made | Skip | InputProblem],
     source: SourceReport,
-    report: ImportReport,
     writer: _Writer,
     left: int | None,
 ) -> None:
@@ -128,15 +127,15 @@ def _write_source(
     made = 0
     for piece in pieces:
         if isinstance(piece, InputProblem):
-            report.problem(source, piece)
+            source.problem(piece)
         elif isinstance(piece, Skip):
-            report.skip(source, piece)
+            source.skip(piece)
         else:
             found: list[Any] = []
             parse = parse_triple if piece.kind == "triple" else parse_helpful
             parse(piece.record, found)
             if found:
-                report.refuse(source, piece, found[0].key, found[0].problem)
+                source.refuse(piece, found[0].key, found[0].problem)
                 continue
             writer.write(piece.kind, _with_provenance(piece, source))
             source.count(piece.kind)
@@ -206,7 +205,7 @@ def _check_output(folder: Path, names: Sequence[str]) -> None:
     check_apart(folder, names)
     there = [name for name in FILE_NAMES.values() if is_there(folder / name)]
     if there and read_report(folder / REPORT_NAME).get("asked") != list(names):
-        raise _unusable(
+        raise DataError.of(
             str(folder),
             f"the folder already holds {' and '.join(there)}, not imported from these sources",
             "Choose another folder with -o, or move the files away first",
@@ -242,17 +241,12 @@ def _nothing_made(report: ImportReport) -> DataError:
     """Say of each source why nothing could be made of it."""
     problems = []
     for source in report.sources:
-        reasons = (source.skips + source.problems).most_common(_SHOWN_REASONS)
-        counted = "; ".join(f"{count:,} x {reason}" for reason, count in reasons)
-        problems.append(
-            InputProblem(
-                source.name,
-                f"no example could be made as {source.format}: {counted or 'there are no rows'}",
-                "Is it this format? Choose with --format NAME, or map columns with --column",
-            )
-        )
+        lines = [
+            f"\n  {reason.rows:>8,}  {reason.text} (first: {reason.first[0].place})"
+            for reason in source.reasons[:_SHOWN_REASONS]
+        ]
+        remedy = "Is it this format? Choose with --format NAME, or map columns with --column"
+        counted = f". Rows left out:{''.join(lines)}" if lines else ""
+        problem = f"no example could be made as {source.format}"
+        problems.append(InputProblem(source.name, problem, remedy + counted))
     return DataError(problems)
-
-
-def _unusable(path: str, problem: str, remedy: str) -> DataError:
-    return DataError([InputProblem(path, problem, remedy)])

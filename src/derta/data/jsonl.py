@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from derta.errors import DataError, InputProblem
+from derta.errors import DataError
 
 __all__ = ["open_rows"]
 
@@ -33,7 +33,7 @@ def _start_of_rows(path: str | Path, file: BinaryIO) -> int:
     one_object = "Write one JSON object a line"
     beginning = file.read(4096)
     if b"\x00" in beginning:
-        raise _unusable(
+        raise DataError.of(
             path,
             "this is not UTF-8 text; it may be UTF-16, Parquet or compressed",
             "Save it as UTF-8 JSONL: one JSON object a line",
@@ -43,10 +43,10 @@ def _start_of_rows(path: str | Path, file: BinaryIO) -> int:
     rows = (line.strip() for line in file if line.strip())
     first, second = next(rows, b""), next(rows, b"")
     if not first:
-        raise _unusable(path, "the file has no rows", one_object)
+        raise DataError.of(path, "the file has no rows", one_object)
     if first in (b"[", b"{") and not (second.startswith(b"{") and second.endswith(b"}")):
         # Said once, not for every line.
-        raise _unusable(
+        raise DataError.of(
             path,
             "this is one JSON document over several lines, not JSONL",
             f"{one_object}, without a list around them and commas between them",
@@ -74,17 +74,13 @@ def _as_data_error(path: str | Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         problem, remedy = "there is no such file", "Check the path, or use 'sample'"
-        raise _unusable(path, problem, remedy) from None
+        raise DataError.of(path, problem, remedy) from None
     except IsADirectoryError:
         problem, remedy = "this is a folder", "Name one of the .jsonl files in it"
-        raise _unusable(path, problem, remedy) from None
+        raise DataError.of(path, problem, remedy) from None
     except OSError as error:
         problem = f"the file can't be read: {error.strerror}"
-        raise _unusable(path, problem, "Check its permissions") from error
+        raise DataError.of(path, problem, "Check its permissions") from error
     except ValueError as error:  # a NUL in the path
         problem = f"the file can't be read: {error}"
-        raise _unusable(path, problem, "Check its permissions") from error
-
-
-def _unusable(path: str | Path, problem: str, remedy: str) -> DataError:
-    return DataError([InputProblem(str(path), problem, remedy)])
+        raise DataError.of(path, problem, "Check its permissions") from error

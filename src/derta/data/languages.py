@@ -23,7 +23,9 @@ __all__ = [
     "detect_language",
     "find_code",
     "find_language",
+    "refusal_token_word",
     "refusal_word",
+    "says_language",
 ]
 
 
@@ -34,7 +36,12 @@ class Language:
     name: str
     """Its English name."""
     refusal_words: tuple[str, ...]
-    """How refusals begin in it; the first one is the word that stands for "Sorry"."""
+    """How refusals begin in it; the first one is the opening that stands for "Sorry"."""
+
+    @property
+    def token_word(self) -> str:
+        """The first word of that opening, which RTO asks for: "Lo" of "Lo siento"."""
+        return self.refusal_words[0].split()[0]
 
 
 _TABLE = {
@@ -99,6 +106,14 @@ _READ_CHARACTERS = 400
 _SHORTEST = 12
 """Letters below which the model of byte sequences guesses."""
 
+_MARKS = """
+    - -- ? #n/a #na <na> mis missing mul n.a. n/a na nan nil none null other und undefined unk
+    unknown zxx
+"""
+_MISSING = frozenset(_MARKS.split())
+"""What a column says where nothing is known, as tables and ISO 639 write it. `na` would be Nauruan,
+but hardly ever is."""
+
 _lock = threading.Lock()
 
 
@@ -127,13 +142,33 @@ def find_code(language: str) -> str:
     )
 
 
+def says_language(value: object) -> bool:
+    """Say whether what a column `language` holds names one; "", "na", "none", "und" ... don't."""
+    if not isinstance(value, str):
+        return False
+    word = value.strip().lower()
+    return bool(word) and word not in _MISSING
+
+
 def refusal_word(language: str) -> str:
-    """Name the word that stands for "Sorry" in a language.
+    """Name the opening that stands for "Sorry" in a language.
 
     Raises:
         DataError: the table doesn't hold the language.
     """
     return find_language(language).refusal_words[0]
+
+
+def refusal_token_word(language: str) -> str:
+    """Name the word whose token stands for "Sorry": the first one of `refusal_word`.
+
+    A refusal token is one token, and no vocabulary has one that holds a blank in its middle. After
+    "Lo", the model goes on from the safe responses: "Lo siento".
+
+    Raises:
+        DataError: the table doesn't hold the language.
+    """
+    return find_language(language).token_word
 
 
 def detect_language(text: str) -> str | None:

@@ -64,7 +64,7 @@ def check_made(folder: Path, report_name: str, names: Iterable[str]) -> None:
     """
     if is_there(folder) and not folder.is_dir():
         problem = "this is not a folder"
-        raise DataError([InputProblem(str(folder), problem, "Name a folder with --output")])
+        raise DataError.of(folder, problem, "Name a folder with --output")
     report = read_report(folder / report_name)
     files = report.get("files")
     hashes = files if isinstance(files, dict) else {}
@@ -115,7 +115,7 @@ def check_apart(folder: Path, sources: Iterable[str]) -> None:
             continue
         problem = f"the output folder {relation} the source folder {name}"
         remedy = "Name a folder apart from it with --output"
-        raise DataError([InputProblem(str(folder), problem, remedy)])
+        raise DataError.of(folder, problem, remedy)
 
 
 @contextmanager

@@ -97,7 +97,7 @@ def load_questions(
     if not kept:
         there = ", ".join(sorted({question.category for question in questions}))
         kind = "harmful" if wanted else "benign"
-        raise _unusable(
+        raise DataError.of(
             name, f"no question is {kind}, all are {there}", "Choose another set for this purpose"
         )
     chosen = _subset(kept, limit, seed)
@@ -123,7 +123,7 @@ def read_column_options(
         known = bool(field) and (fields is None or field in fields)
         if not separator or not known or not column or field in mapping:
             named = "" if fields is None else f"; fields: {', '.join(fields)}"
-            raise _unusable(
+            raise DataError.of(
                 f"--column {option}",
                 "write FIELD=NAME, no field twice",
                 f"E.g. --column question=NAME{named}",
@@ -137,7 +137,7 @@ def read_column_options(
 
 def _sample(name: str, split: str | None) -> list[Question]:
     if split not in (None, "train", "tune", "test"):
-        raise _unusable(name, f"there is no split {split!r}", "Splits: train, tune, test")
+        raise DataError.of(name, f"there is no split {split!r}", "Splits: train, tune, test")
     chosen = cast("Split", split or "test")
     if name == "sample":
         return [
@@ -184,7 +184,7 @@ def _from_table(
         if {"prefix", "text", "safe"} <= set(table.columns):
             return _training_lines(table)
         found = ", ".join(table.columns)
-        raise _unusable(
+        raise DataError.of(
             table.path,
             f"no column is recognised as the question (the columns are: {found})",
             "Say which it is: --column question=NAME",
@@ -215,13 +215,13 @@ def _mapping(table: Table, columns: Mapping[str, str]) -> dict[str, str]:
     there = table.columns
     for field, column in columns.items():
         if field not in FIELDS:
-            raise _unusable(
+            raise DataError.of(
                 f"{field}={column}",
                 "there is no such field of a question",
                 f"Fields: {', '.join(FIELDS)}",
             )
         if column and column not in there:
-            raise _unusable(
+            raise DataError.of(
                 table.path,
                 f"there is no column {column!r} (the columns are: {', '.join(there)})",
                 f"Map one of them: --column {field}=NAME",
@@ -341,7 +341,7 @@ def _training_lines(table: Table) -> list[Question]:
             number = f"{len(questions) + 1:05d}"
             questions.setdefault(question, Question(number, question, "harmful", response))
     if not questions:
-        raise _unusable(
+        raise DataError.of(
             table.path,
             "no training line has a harmful response to a whole question (safe is true)",
             "Choose a file made for RTO, or one with a question a line",
@@ -365,7 +365,3 @@ def _subset(questions: list[Question], limit: int | None, seed: int) -> list[Que
         if limit is None or taken[question.category] <= limit:
             chosen.append(question)
     return chosen
-
-
-def _unusable(path: str, problem: str, remedy: str) -> DataError:
-    return DataError([InputProblem(path, problem, remedy)])

@@ -93,7 +93,7 @@ def load_from_hub(hub: HubSource) -> list[dict[str, Any]]:
     try:
         return list(load_hub_rows(hub, streaming=False, preferred_split="test"))
     except Unreadable as error:
-        raise DataError([InputProblem(str(hub), error.problem, error.remedy)]) from error
+        raise DataError.of(str(hub), error.problem, error.remedy) from error
 
 
 def _table(path: str, stream: Iterable[RawRow | InputProblem]) -> Table:

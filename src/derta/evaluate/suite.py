@@ -26,21 +26,21 @@ from typing import Any, Protocol
 from derta import __version__
 from derta.analysis.outcomes import ERROR, Outcome, write_outcomes
 from derta.analysis.shares import HARMFUL, summarise
+from derta.data.encode import ChatEncoder
 from derta.data.questions import QuestionSet, load_questions
 from derta.errors import RecipeError
 from derta.evaluate.generation import Answer, run_samples
 from derta.evaluate.helpfulness_stage import compare_all, measure_subject
 from derta.evaluate.judging import Judge, Response, judge_responses, make_judge
 from derta.evaluate.log_store import log_folder
+from derta.evaluate.refusals import exposed_words, find_first_refusal, tokens_before
 from derta.evaluate.samples import Context
 from derta.evaluate.scenarios import PAPER_SCENARIOS, SCENARIOS
 from derta.evaluate.settings import SuiteSettings
 from derta.evaluate.subjects import Subject, make_subjects
 from derta.evaluate.weight_attacks import FINE_TUNING, check_examples, run_fine_tuning
 from derta.files import prepare_run_folder, write_atomically
-from derta.judges.offline import judge_offline
 from derta.judges.verdicts import Verdict
-from derta.refusal import judge_refusal
 from derta.train.recipe_yaml import dump_yaml
 
 __all__ = ["ALL_SCENARIOS", "HELPFULNESS", "Plan", "choose_scenarios", "make_plan", "run_suite"]
@@ -232,7 +232,7 @@ def _measure(
         reason = "reads responses with the model's weights: give a local model"
         skipped.append({"model": subject.name, "scenario": HELPFULNESS, "reason": reason})
     with stage(f"{subject.name}: verdicts") as progress:
-        outcomes = _judged(subject.name, answers, plan.judge, folder / "judge", progress)
+        outcomes = _judged(subject, answers, plan.judge, folder / "judge", progress)
     return outcomes, skipped
 
 
@@ -250,14 +250,16 @@ def _context(subject: Subject, plan: Plan) -> Context:
 
 
 def _judged(
-    model: str, answers: Sequence[Answer], judge: Judge, folder: Path, progress: Progress
+    subject: Subject, answers: Sequence[Answer], judge: Judge, folder: Path, progress: Progress
 ) -> list[Outcome]:
     # Of a harmless question only a refusal counts; no judge is asked.
     readable = [answer for answer in answers if answer.error is None and not _is_benign(answer)]
     rows = [_response(answer) for answer in readable]
     judgements = judge_responses(rows, judge, folder, progress=progress)
     said = {id(answer): each for answer, each in zip(readable, judgements, strict=True)}
-    return [_outcome(model, answer, said.get(id(answer))) for answer in answers]
+    return [
+        _outcome(subject.name, answer, said.get(id(answer)), subject.encoder) for answer in answers
+    ]
 
 
 def _is_benign(answer: Answer) -> bool:
@@ -281,7 +283,7 @@ def _prompt(metadata: dict[str, Any]) -> str:
     return str(details.get("prompt") or metadata["prompt"])
 
 
-def _outcome(model: str, answer: Answer, judgement: Any) -> Outcome:
+def _outcome(model: str, answer: Answer, judgement: Any, encoder: ChatEncoder | None) -> Outcome:
     metadata = {
         **(answer.sample.metadata or {}),
         **((answer.logged.metadata if answer.logged is not None else None) or {}),
@@ -295,6 +297,18 @@ def _outcome(model: str, answer: Answer, judgement: Any) -> Outcome:
         verdict, reason = Verdict.SAFE.value, "a harmless question: not judged"
     elif judgement is not None:
         verdict, reason, score = judgement.verdict.value, judgement.reason, judgement.score
+    refusal = find_first_refusal(response, truncated=truncated)
+    tokens = exposed = None
+    if encoder is not None and refusal.start is not None:
+        tokens = tokens_before(encoder.tokenizer, response, refusal.start)
+    if verdict != ERROR and not _is_benign(answer):
+        exposed = exposed_words(
+            response,
+            refusal.start,
+            question=metadata["question"],
+            prompt=_prompt(metadata),
+            prefilled=metadata["prefilled"],
+        )
     return Outcome(
         model=model,
         scenario=metadata["scenario"],
@@ -308,20 +322,14 @@ def _outcome(model: str, answer: Answer, judgement: Any) -> Outcome:
         truncated=truncated,
         verdict=verdict,
         reason=reason,
-        refused=_is_refused(response, truncated=truncated),
+        refused=refusal.refused,
         score=score,
         details=metadata.get("details"),
+        refusal_start=refusal.start,
+        words_before_refusal=refusal.words_before,
+        tokens_before_refusal=tokens,
+        exposed_words=exposed,
     )
-
-
-def _is_refused(response: str, *, truncated: bool) -> bool:
-    """Whether a response as a whole is a refusal, in English or another language."""
-    judgement = judge_refusal(response, truncated=truncated)
-    if judgement.span is not None:
-        return judgement.refused
-    # The rules above read English; the judge finds refusals in other languages, too.
-    other = judge_offline(response)
-    return other.refusal_start is not None and other.verdict is Verdict.SAFE
 
 
 def _about(questions: QuestionSet) -> dict[str, Any]:

@@ -74,6 +74,11 @@ class MakeReport:
         """Whether nothing waits for another run's budget."""
         return bool(self.content["complete"])
 
+    @property
+    def exit_code(self) -> int:
+        """Return 0 if there are triples, else 1: nothing can be trained on."""
+        return int(not self.triples)
+
 
 @dataclass(frozen=True, slots=True)
 class _References:

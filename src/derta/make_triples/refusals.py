@@ -26,7 +26,6 @@ from derta.refusal import judge_refusal
 __all__ = [
     "SafeResponse",
     "check_refusal_words",
-    "is_refused",
     "language_of",
     "make_refusal",
     "pattern_count",
@@ -62,15 +61,6 @@ def language_of(question: str) -> str:
         if known >= _ENGLISH_SHARE * len(words):
             return "en"
     return detect_language(question) or "en"
-
-
-def is_refused(response: str, *, truncated: bool) -> bool:
-    """Whether a response as a whole is a refusal, in English or another language that is read."""
-    judgement = judge_refusal(response, truncated=truncated)
-    if judgement.span is not None:
-        return judgement.refused
-    other = judge_offline(response, truncated=truncated)
-    return other.refusal_start is not None and other.verdict is Verdict.SAFE
 
 
 def why_unfit(response: str, *, language: str, word: str, question: str = "") -> str | None:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from derta.data.languages import LANGUAGES
 from derta.evaluate.judging import Judge, JudgeLimits, Response, judge_responses
+from derta.evaluate.refusals import is_refused
 from derta.evaluate.subjects import Subject
 from derta.files import digest
 from derta.judges.verdicts import Judgement, Verdict
 from derta.make_triples.asked import Asked, LeftOut, StageName, Status
 from derta.make_triples.asking import Budget, Progress, Reply, Request, ask
 from derta.make_triples.pattern_texts import PATTERNS
-from derta.make_triples.refusals import SafeResponse, is_refused, make_refusal, why_unfit
+from derta.make_triples.refusals import SafeResponse, make_refusal, why_unfit
 from derta.make_triples.settings import MakeSettings
 from derta.triple import Message
 

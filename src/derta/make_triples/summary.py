@@ -1,7 +1,7 @@
 """What `derta data make` says at its end.
 
-Covered: counts, who was left out and why, one example with its harmful response masked. Not
-covered: make.json, which holds all of it.
+Covered: counts, who was left out and why, one example with its harmful response masked; where there
+is no triple, what can be done. Not covered: make.json, which holds all of it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from derta.make_triples.making import MakeReport
-from derta.terminal import mask, safe
+from derta.terminal import mask, safe, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +19,18 @@ __all__ = ["print_make_report"]
 
 _SHOWN_CHARACTERS = 240
 _SHOWN_REASONS = 6
+_REMEDIES = {
+    ("question", "nothing serves"): "Say what language the questions are in (language=en), or name "
+    "its refusal word (refusal_words.en=Sorry).",
+    ("harmful", "nothing serves"): "The judge found no response that complies. Name another "
+    "--harmful-model, best an untuned relative of this one; let it try more often (tries=8) or "
+    "say more (max_tokens=300); or let a model judge (--judge).",
+    ("harmful", "failed"): "Calls failed. Mend what they say; the same command asks again.",
+    ("safe", "nothing serves"): "The teacher's refusals didn't serve, and this language has no "
+    "patterns. Name another --safe-model, or say with instruction=... how to refuse.",
+    ("safe", "failed"): "The teacher failed. Mend what it says, or leave --safe-model out.",
+}
+"""What can be done where no question became a triple, by stage and status."""
 
 
 def print_make_report(report: MakeReport, console: Console, *, reveal: bool = False) -> None:
@@ -53,6 +65,8 @@ def print_make_report(report: MakeReport, console: Console, *, reveal: bool = Fa
     _print_left_out(content["left_out"], console)
     if report.example is not None:
         _print_example(report.example, console, reveal=reveal)
+    else:
+        _print_why_none(content["left_out"], console)
     if not report.complete:
         console.print("The budget is spent. The same command goes on where this one stopped.")
     for name, made in (("triples.jsonl", report.triples), ("helpful.jsonl", report.helpful)):
@@ -64,21 +78,33 @@ def print_make_report(report: MakeReport, console: Console, *, reveal: bool = Fa
 def _print_left_out(left_out: list[dict[str, Any]], console: Console) -> None:
     if not left_out:
         return
-    console.print(f"Left out: {len(left_out)} (all of them are in make.json)")
+    console.print(f"Left out: {len(left_out)}, with their ids (make.json has them all)")
     reasons: dict[tuple[str, str], list[str]] = {}
     for each in left_out:
         reasons.setdefault((each["stage"], each["reason"]), []).append(each["id"])
     ordered = sorted(reasons.items(), key=lambda item: -len(item[1]))
+    rows = []
     for (stage, reason), ids in ordered[:_SHOWN_REASONS]:
         some = ", ".join(ids[:5]) + (" ..." if len(ids) > 5 else "")
-        console.print(f"  {len(ids):>5} {stage}: {safe(reason)} ({safe(some)})")
+        rows.append((f"{len(ids):>7,}", f"{stage}: {reason} ({some})"))
     if len(ordered) > _SHOWN_REASONS:
-        console.print(f"        and {len(ordered) - _SHOWN_REASONS} more reasons")
+        rows.append(("", f"and {len(ordered) - _SHOWN_REASONS} more reasons"))
+    _print_rows(rows, console)
+
+
+def _print_why_none(left_out: list[dict[str, Any]], console: Console) -> None:
+    """Say that there is nothing to train on, and what to do: of each cause once, the main first."""
+    console.print("No triple was made: there is nothing to train refusals on.", style="bold red")
+    causes = Counter((each["stage"], each["status"]) for each in left_out)
+    for cause, _ in causes.most_common():
+        if cause in _REMEDIES:
+            console.print(_REMEDIES[cause], markup=False)
 
 
 def _print_example(row: dict[str, Any], console: Console, *, reveal: bool) -> None:
     rejected = row["rejected"] if reveal else mask(row["rejected"])
     console.print()
+    rows = []
     for name, text in (
         ("prompt", row["prompt"]),
         ("chosen", row["chosen"]),
@@ -87,10 +113,22 @@ def _print_example(row: dict[str, Any], console: Console, *, reveal: bool) -> No
         shown = " ".join(text.split())
         if len(shown) > _SHOWN_CHARACTERS:
             shown = shown[: _SHOWN_CHARACTERS - 1] + "…"
-        console.print(f"  [bold]{name:<9}[/bold] {safe(shown)}")
+        rows.append((f"  {name}", shown))
+    _print_rows(rows, console)
     if not reveal:
         console.print("  (the harmful response is masked; --reveal shows it)", style="dim")
     console.print()
+
+
+def _print_rows(rows: list[tuple[str, str]], console: Console) -> None:
+    """Print names and texts side by side, so that a long text stays in its column."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, text in rows:
+        table.add_row(Text(visible(name)), Text(visible(text)))
+    console.print(table)
 
 
 def _try_name(name: str) -> str:

@@ -110,6 +110,8 @@ class Format:
     """Reads a row, with the wanted kind where the format can make either; raises `Unusable`."""
     finish: Callable[[Group], Iterator[Made | Skip]] | None = None
     """Makes examples of a group; None: no row needs another one."""
+    optional: frozenset[str] = frozenset()
+    """Those of its columns that may be missing."""
     over: frozenset[str] = frozenset()
     """Names of formats whose columns such rows also have, and which then don't count."""
 

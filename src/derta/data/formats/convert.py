@@ -11,7 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from derta.data.formats.base import Format, Kind, Made, Part, Skip
-from derta.data.formats.detection import FIRST_ROWS, check_columns, choose_format, map_columns
+from derta.data.formats.columns import map_columns
+from derta.data.formats.detection import FIRST_ROWS, check_columns, choose_format, names_read
 from derta.data.formats.grouping import Grouping
 from derta.data.streams import RawRow
 from derta.errors import DataError, InputProblem
@@ -54,11 +55,12 @@ def open_format(
         raise DataError(problems or [_NO_ROWS])
     check_columns(first, columns)
     format = choose_format([map_columns(row, columns) for row in first], name, columns)
+    read = names_read(format)
 
     def every() -> Rows:
         for source in (head, rows):
             for row in source:
-                yield map_columns(row, columns) if isinstance(row, RawRow) else row
+                yield map_columns(row, columns, read) if isinstance(row, RawRow) else row
 
     return format, every()
 
@@ -85,7 +87,7 @@ def convert_rows(
         (made_instead,) = format.makes
         problem = f"rows of the format {format.name} become {_PLURALS[made_instead]} only"
         remedy = f"Leave --as {_PLURALS[kind]} out"
-        raise DataError([InputProblem(f"--as {_PLURALS[kind]}", problem, remedy)])
+        raise DataError.of(f"--as {_PLURALS[kind]}", problem, remedy)
     return _convert(rows, format, kind, folder)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from derta.data.formats.base import Part
 from derta.data.streams import RawRow
-from derta.errors import DataError, InputProblem
+from derta.errors import DataError
 
 __all__ = ["Grouping", "StoredGroup"]
 
@@ -117,7 +117,7 @@ class Grouping:
         except sqlite3.Error as error:
             problem = f"the temporary file for grouping rows can't be written: {error}"
             remedy = "Free some space, or choose an output folder on another disk"
-            raise DataError([InputProblem(str(self._path.parent), problem, remedy)]) from error
+            raise DataError.of(self._path.parent, problem, remedy) from error
         return stored.rowcount == 1
 
     def groups(self) -> Iterator[StoredGroup]:

@@ -131,6 +131,7 @@ ALPACA = Format(
     description="helpful examples; the input goes below the instruction",
     columns=("instruction", "input", "output"),
     makes=_HELPFUL,
+    optional=frozenset(("input",)),
     matches=_matches("instruction", "output"),
     read=_reader("instruction", "output", "input"),
 )
@@ -140,6 +141,7 @@ DOLLY = Format(
     description="helpful examples; the context goes below the instruction",
     columns=("instruction", "context", "response"),
     makes=_HELPFUL,
+    optional=frozenset(("context",)),
     matches=_matches("instruction", "response"),
     read=_reader("instruction", "response", "context"),
 )
@@ -154,7 +156,7 @@ def _conversation(record: Mapping[str, Any], key: str) -> str | None:
     for name in _CONVERSATIONS:
         value = record.get(name)
         if isinstance(value, str) and is_messages(value):
-            if f'"{key}"' in value:
+            if f'"{key}"' in value or f"'{key}'" in value:
                 return name
         elif isinstance(value, list) and is_messages(value) and key in value[0]:
             return name

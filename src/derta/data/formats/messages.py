@@ -1,14 +1,17 @@
 """Chat messages as data sets write them, read to ours: role and content, in text.
 
 Covered: `role`/`content` and `from`/`value`; the roles human, gpt, bot and their like; content as
-a list of text parts; empty and null system prompts, which are dropped; messages as JSON text, as
-CSV files have them; transcripts with "Human:" and "Assistant:". Not covered: tools, pictures.
+a list of text parts; empty and null system prompts, which are dropped; messages as text, as CSV
+files have them, in JSON or as Python prints them; transcripts with "Human:" and "Assistant:". Not
+covered: tools, pictures.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import warnings
 from typing import Any
 
 from derta.data.formats.base import Unusable
@@ -36,6 +39,7 @@ _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 _KEYS = (("role", "content"), ("from", "value"), ("from", "content"), ("role", "value"))
+_PRINTED = re.compile(r"""(?:array\()?\[\s*\{\s*(['"])(?:role|from|content|value)\1\s*:""")
 _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
@@ -81,16 +85,29 @@ def read_messages(value: object) -> Messages:
 
 def _listed(value: object) -> list[Any] | None:
     if isinstance(value, str):
-        begins = value.lstrip()[:1]
-        if begins not in ("[", "{") or not any(f'"{key}"' in value for key, _ in _KEYS):
-            return None
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return None
+        value = _parsed(value)
     if isinstance(value, dict):
         return [value]
     return value if isinstance(value, list) else None
+
+
+def _parsed(text: str) -> object:
+    """Read messages that are written as text; None: the text is no such thing."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return None
+    if any(f'"{key}"' in text for key, _ in _KEYS):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+    if not any(f"'{key}'" in text for key, _ in _KEYS):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a backslash in a text may be no escape
+        try:
+            return ast.literal_eval(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return None
 
 
 def _content(value: object) -> str:
@@ -120,7 +137,7 @@ def read_text(value: object, name: str) -> str:
     """Read a text without the white space around it.
 
     Raises:
-        Unusable: it is missing, empty or not text.
+        Unusable: it is missing, empty or not text, or text that should be a list of messages.
     """
     if value is None:
         raise Unusable(f"{name} is missing")
@@ -129,6 +146,8 @@ def read_text(value: object, name: str) -> str:
     text = value.strip()
     if not text:
         raise Unusable(f"{name} is empty")
+    if _PRINTED.match(text) is not None and _parsed(text) is None:
+        raise Unusable(f"{name} is a list of messages that can't be read: write it as JSON")
     return text
 
 

@@ -2,7 +2,7 @@
 
 The files are read twice. The first time each row leaves hashes and small numbers behind
 (`derta.data.mixing.plan`), which decide; the second time the chosen rows are written. So memory is
-24 bytes a row while reading and about 100 while deciding, however long the texts are: 100 MB for a
+33 bytes a row while reading and about 100 while deciding, however long the texts are: 100 MB for a
 million rows; the sources' names come on top. Which rows are drawn depends on the seed and on their
 prompts, not on their places: a file that is added moves few of the others' rows.
 
@@ -14,14 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import numpy as np
 
+from derta.data.held_out import HELD_OUT_FIELD, read_held_out, split_columns
 from derta.data.made_files import hash_file, output_folder
+from derta.data.mixing.first_reading import Progress, Steps, read_tables
 from derta.data.mixing.options import (
     KINDS,
     Kind,
@@ -42,30 +43,18 @@ from derta.data.mixing.plan import (
     largest,
     leave_out,
 )
-from derta.data.mixing.report import MixReport
-from derta.data.mixing.rows import (
-    is_look_alike,
-    language_of,
-    parse_row,
-    prompt_hash,
-    prompt_key,
-    read_cells,
-    source_of,
-    written_row,
-)
-from derta.data.streams import RawRow, stream_rows
+from derta.data.mixing.report import MixReport, count_reasons
+from derta.data.mixing.rows import parse_row, read_cells, written_row
+from derta.data.prompts import asked
+from derta.data.streams import stream_rows
 from derta.errors import DataError, InputProblem
 from derta.files import whole_file
 
 __all__ = ["mix_data"]
 
-Progress = Callable[[int, int], None]
-"""Called with (done, total): 100 for each reading of a source."""
-
 ROWS_OF_A_TRIPLE = 2
 """A triple counts as two safety rows, as the paper counts 3,000 triples as 6,000 pairs: DeRTa
 trains one row of each term."""
-_SHOWN_PROBLEMS = 100
 
 
 def mix_data(
@@ -80,6 +69,8 @@ def mix_data(
     limit_per_source: int | None = None,
     seed: int = 0,
     refusal_word: Literal["keep", "table"] = "keep",
+    held_out: str | Path | None = None,
+    columns: Mapping[str, str] | None = None,
     load_hub: Any = None,
     progress: Progress | None = None,
 ) -> MixReport:
@@ -102,6 +93,9 @@ def mix_data(
         seed: decides which rows are drawn.
         refusal_word: "table" lets refusals begin with their language's word
             (`derta.data.refusal_openings`).
+        held_out: questions that are left out of both kinds; a file, data set or name as for
+            `derta.data.held_out`.
+        columns: "held-out.question" -> the column of those questions; None: it is recognised.
         load_hub: for `stream_rows`; tests bring their own.
         progress: called with (done, total): 100 for each reading of a source.
 
@@ -109,6 +103,11 @@ def mix_data(
         DataError: a source can't be read, nothing usable is in it, there are too few rows for
             what was asked (the message names the largest mix), or a file would be replaced.
     """
+    others, held_column = split_columns(columns or {})
+    if others:
+        problem = "the columns of triples and helpful rows have derta's names here"
+        remedy = f"Write --column {HELD_OUT_FIELD}=NAME, or make files of ours: derta data import"
+        raise wrong_option(f"--column {next(iter(others))}", problem, remedy)
     wish = MixWish(
         triples=tuple(map(str, triples)),
         helpful=tuple(map(str, helpful)),
@@ -120,103 +119,21 @@ def mix_data(
         limit_per_source=limit_per_source,
         seed=seed,
         with_refusal_word=refusal_word == "table",
+        held_out=None if held_out is None else str(held_out),
+        held_out_column=held_column,
         load_hub=load_hub,
     )
     folder = Path(output)
     wish.check(folder)
     report = MixReport(str(folder))
-    steps = _Steps(200 * (len(wish.triples) + len(wish.helpful)), progress)
-    tables = _read_tables(wish, report, steps)
+    steps = Steps(200 * (len(wish.triples) + len(wish.helpful)), progress)
+    held: frozenset[int] = frozenset()
+    if wish.held_out is not None:
+        held = read_held_out(wish.held_out, load_hub, wish.held_out_column).hashes()
+    tables = read_tables(wish, held, report, steps)
     fates = _decide(wish, tables)
     _write(wish, folder, tables, fates, report, steps)
     return report
-
-
-@dataclass(slots=True)
-class _Steps:
-    """Sources that are done, for a progress bar: each counts 100, whatever its size."""
-
-    total: int
-    progress: Progress | None
-    done: int = 0
-
-    def __call__(self) -> None:
-        """Say that another source has been read."""
-        self.done += 100
-        if self.progress is not None:
-            self.progress(self.done, self.total)
-
-    def within(self, read: int, total: int) -> None:
-        """Say how many bytes of a source have been read."""
-        if self.progress is not None and 0 < read < total:
-            self.progress(self.done + 100 * read // total, self.total)
-
-
-# --- the first reading -------------------------------------------------------------------------
-
-
-def _read_tables(wish: MixWish, report: MixReport, steps: _Steps) -> dict[Kind, RowTable]:
-    """Read all sources; keep of each row what decides.
-
-    Raises:
-        DataError: of all sources that can't be read, or a kind of which nothing can be used.
-    """
-    tables: dict[Kind, RowTable] = {kind: RowTable() for kind in KINDS}
-    names: dict[str, int] = {}
-    problems: list[InputProblem] = []
-    for kind in KINDS:
-        for source in wish.sources(kind):
-            try:
-                for raw in stream_rows(source, load_hub=wish.load_hub, on_bytes=steps.within):
-                    if isinstance(raw, InputProblem):
-                        report.note_problem(kind, raw, _SHOWN_PROBLEMS)
-                    else:
-                        _add(tables[kind], raw, kind, wish, names, report)
-            except DataError as error:
-                problems += error.problems
-            steps()
-    if problems:
-        raise DataError(problems)
-    for kind in KINDS:
-        if wish.sources(kind) and not any(tables[kind].usable):
-            wanted = "prompt, chosen, rejected" if kind == "triples" else "prompt, completion"
-            problem = f"of {len(tables[kind]):,} rows none can be used"
-            if report.problems:
-                problem += f" (the first: {report.problems[0].rstrip('.')})"
-            remedy = f"Bring rows with {wanted}; `derta data import` makes them of other formats"
-            raise DataError([InputProblem(", ".join(wish.sources(kind)), problem, remedy)])
-    return tables
-
-
-def _add(
-    table: RowTable,
-    raw: RawRow,
-    kind: Kind,
-    wish: MixWish,
-    names: dict[str, int],
-    report: MixReport,
-) -> None:
-    raw = read_cells(raw, kind)
-    row = parse_row(raw, kind)
-    if isinstance(row, InputProblem):
-        report.note_problem(kind, row, _SHOWN_PROBLEMS)
-        table.add_unusable()
-        return
-    key = prompt_key(row)
-    source = names.setdefault(source_of(raw), len(names))
-    language = 0
-    if wish.languages is not None:
-        code = language_of(raw, row)
-        known = wish.languages
-        language = known.index(code) if code in known else len(known)
-    table.add(
-        prompt_hash(key),
-        prompt_hash(key, wish.seed + 1),
-        source,
-        language,
-        # Without a share, both categories are drawn from alike.
-        look_alike=is_look_alike(raw),
-    )
 
 
 # --- the decision ------------------------------------------------------------------------------
@@ -232,6 +149,8 @@ def _decide(wish: MixWish, tables: dict[Kind, RowTable]) -> dict[Kind, Any]:
         fates[kind] = leave_out(
             tables[kind], tables[other], languages=many, limit_per_source=wish.limit_per_source
         )
+        if wish.sources(kind) and not np.isin(fates[kind], _IN_REACH).any():
+            raise _none_left(wish, kind, fates[kind])
         categories = 1 if share[kind] is None else 2
         supply[kind] = available(tables[kind], fates[kind], many or 1, categories).tolist()
     problems = [
@@ -265,6 +184,16 @@ def _decide(wish: MixWish, tables: dict[Kind, RowTable]) -> dict[Kind, Any]:
         kind: choose(tables[kind], fates[kind], allotted(kind, numbers[kind]) or [[0]])
         for kind in KINDS
     }
+
+
+_IN_REACH = [Fate.CHOSEN, Fate.OTHER_LANGUAGE]
+
+
+def _none_left(wish: MixWish, kind: Kind, fates: Any) -> DataError:
+    reasons = count_reasons(np.bincount(fates, minlength=len(Fate)).tolist())
+    why = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+    problem = f"none of the {kind} is left ({why})"
+    return DataError.of(", ".join(wish.sources(kind)), problem, "Bring other rows")
 
 
 def _missing(wish: MixWish, kind: Kind, supply: list[list[int]]) -> list[InputProblem]:
@@ -338,7 +267,7 @@ def _write(
     tables: dict[Kind, RowTable],
     fates: dict[Kind, Any],
     report: MixReport,
-    steps: _Steps,
+    steps: Steps,
 ) -> None:
     """Write the chosen rows; the files take their places together, when all are whole."""
     with output_folder(folder), ExitStack() as stack:
@@ -362,7 +291,7 @@ def _write_kind(
     fate: Any,
     file: TextIO,
     report: MixReport,
-    steps: _Steps,
+    steps: Steps,
 ) -> None:
     chosen = fate == Fate.CHOSEN
     place = 0
@@ -377,7 +306,7 @@ def _write_kind(
                 row = parse_row(cells, kind)
                 if (
                     isinstance(row, InputProblem)
-                    or prompt_hash(prompt_key(row)) != table.prompt[place]
+                    or asked(row.prompt).question != table.prompt[place]
                 ):
                     raise _changed(source)
                 file.write(written_row(cells, row, report, wish.with_refusal_word))

@@ -13,6 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
+from derta.data.held_out import HELD_OUT_FIELD, require_apart
 from derta.data.languages import find_code
 from derta.data.made_files import check_apart, check_made, is_there
 from derta.errors import DataError, InputProblem
@@ -49,6 +50,9 @@ class MixWish:
     limit_per_source: int | None
     seed: int
     with_refusal_word: bool
+    held_out: str | None
+    """Questions that are left out."""
+    held_out_column: str | None
     load_hub: Any
 
     def sources(self, kind: Kind) -> tuple[str, ...]:
@@ -71,6 +75,7 @@ class MixWish:
             "limit_per_source": self.limit_per_source,
             "seed": self.seed,
             "refusal_word": "table" if self.with_refusal_word else "keep",
+            "held_out": self.held_out,
         }
 
     def check(self, folder: Path) -> None:
@@ -105,6 +110,12 @@ class MixWish:
         if not 0 <= self.seed < 2**32:
             remedy = "Write a whole number from 0 to below 2**32"
             raise wrong_option("--seed", f"{self.seed} can't be used", remedy)
+        if self.held_out is not None:
+            require_apart(self.held_out, (*self.triples, *self.helpful))
+        elif self.held_out_column is not None:
+            problem = "no held-out questions are named"
+            remedy = "Name their file with --held-out, or leave it out"
+            raise wrong_option(f"--column {HELD_OUT_FIELD}", problem, remedy)
         self.check_place(folder)
 
     def check_place(self, folder: Path) -> None:
@@ -114,6 +125,7 @@ class MixWish:
             DataError: a source lies there, or a file would be replaced that no mix made.
         """
         sources = (*self.triples, *self.helpful)
+        sources += () if self.held_out is None else (self.held_out,)
         named = {Path(source).resolve() for source in sources}
         for kind in KINDS:
             path = folder / f"{kind}.jsonl"
@@ -230,4 +242,4 @@ def language_code(language: str) -> str:
 
 def wrong_option(key: str, problem: str, remedy: str) -> DataError:
     """Say what is wrong with an option."""
-    return DataError([InputProblem("mix", problem, remedy, key=key)])
+    return DataError.of("mix", problem, remedy, key=key)

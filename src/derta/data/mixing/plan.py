@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "half_up",
     "largest",
     "leave_out",
+    "rank_of",
 ]
 
 
@@ -42,38 +44,59 @@ class Fate(IntEnum):
     OTHER_LANGUAGE = 4
     OVER_LIMIT = 5
     NOT_NEEDED = 6
+    HELD_OUT = 7
 
 
 @dataclass(slots=True)
 class RowTable:
-    """What is kept of each row while it is decided on: 24 bytes, however long its texts are."""
+    """What is kept of each row while it is decided on: 33 bytes, however long its texts are."""
 
     prompt: array[int] = field(default_factory=partial(array, "Q"))
-    """64-bit hash of the normalised prompt."""
+    """64-bit hash of all that the user says (`derta.data.prompts`)."""
+    ending: array[int] = field(default_factory=partial(array, "Q"))
+    """That of the turn that asks; the same where there is one turn."""
     rank: array[int] = field(default_factory=partial(array, "Q"))
     """Another one, with the seed: rows are drawn in its order."""
     source: array[int] = field(default_factory=partial(array, "I"))
     language: array[int] = field(default_factory=partial(array, "H"))
     look_alike: array[int] = field(default_factory=partial(array, "B"))
+    held_out: array[int] = field(default_factory=partial(array, "B"))
     usable: array[int] = field(default_factory=partial(array, "B"))
 
     def __len__(self) -> int:
         """Return the number of rows that were read, usable or not."""
         return len(self.prompt)
 
-    def add(self, prompt: int, rank: int, source: int, language: int, *, look_alike: bool) -> None:
+    def add(
+        self,
+        prompt: int,
+        ending: int,
+        rank: int,
+        source: int,
+        language: int,
+        *,
+        look_alike: bool,
+        held_out: bool,
+    ) -> None:
         """Add a usable row."""
         self.prompt.append(prompt)
+        self.ending.append(ending)
         self.rank.append(rank)
         self.source.append(source)
         self.language.append(language)
         self.look_alike.append(look_alike)
+        self.held_out.append(held_out)
         self.usable.append(1)
 
     def add_unusable(self) -> None:
         """Add a row that can't be used, so that places stay those of the files."""
-        self.add(0, 0, 0, 0, look_alike=False)
+        self.add(0, 0, 0, 0, 0, look_alike=False, held_out=False)
         self.usable[-1] = 0
+
+
+def rank_of(prompt: int, seed: int) -> int:
+    """Draw a number for a prompt's hash: rows are taken in the order of theirs."""
+    return xxhash.xxh3_64_intdigest(prompt.to_bytes(8, "little"), seed=seed + 1)
 
 
 def leave_out(
@@ -87,7 +110,8 @@ def leave_out(
 
     Args:
         table: the rows of one kind.
-        others: of the other kind; a prompt that both have is left out of both.
+        others: of the other kind; a question that both have is left out of both. A conversation
+            asks what a lone question asks if it ends in it.
         languages: how many languages, counted from 0, are wanted; None for all.
         limit_per_source: most rows of a source; those of the lowest rank stay.
 
@@ -100,8 +124,12 @@ def leave_out(
     _, first = np.unique(prompt[usable], return_index=True)
     fate[usable[first]] = Fate.CHOSEN
     fate[np.asarray(table.usable) == 0] = Fate.UNUSABLE
-    other = np.asarray(others.prompt)[np.asarray(others.usable) == 1]
-    fate[(fate == Fate.CHOSEN) & np.isin(prompt, other)] = Fate.CONTRADICTORY
+    fate[np.asarray(table.held_out) == 1] = Fate.HELD_OUT
+    there = (np.asarray(others.usable) == 1) & (np.asarray(others.held_out) == 0)
+    other, other_ending = np.asarray(others.prompt)[there], np.asarray(others.ending)[there]
+    both = np.isin(prompt, other) | np.isin(prompt, other_ending)
+    both |= np.isin(np.asarray(table.ending), other)
+    fate[(fate == Fate.CHOSEN) & both] = Fate.CONTRADICTORY
     if languages is not None:
         foreign = np.asarray(table.language) >= languages
         fate[(fate == Fate.CHOSEN) & foreign] = Fate.OTHER_LANGUAGE

@@ -20,10 +20,11 @@ from derta.terminal import safe
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["KINDS", "MixReport", "render_mix"]
+__all__ = ["KINDS", "MixReport", "count_reasons", "render_mix"]
 
 KINDS = ("triples", "helpful")
 _REASONS = {
+    Fate.HELD_OUT: "held-out questions",
     Fate.DUPLICATE: "prompts that came before",
     Fate.CONTRADICTORY: "prompts both harmful and helpful",
     Fate.OTHER_LANGUAGE: "in other languages",
@@ -76,9 +77,7 @@ class MixReport:
 
     def count_fates(self, kind: str, counts: Sequence[int]) -> None:
         """Take over how many rows were left out, by `Fate`."""
-        self.left_out[kind] = {
-            reason: counts[fate] for fate, reason in _REASONS.items() if counts[fate]
-        }
+        self.left_out[kind] = count_reasons(counts)
 
     def to_json(self, settings: Mapping[str, Any]) -> str:
         """Write all of it, with what was asked for."""
@@ -87,6 +86,11 @@ class MixReport:
         counted = {name: getattr(self, name) for name in names}
         content = {"derta": __version__, "settings": settings, "ratio": self.ratio, **counted}
         return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def count_reasons(counts: Sequence[int]) -> dict[str, int]:
+    """Name why usable rows were left out, with how many; `counts` are by `Fate`."""
+    return {reason: counts[fate] for fate, reason in _REASONS.items() if counts[fate]}
 
 
 def render_mix(report: MixReport, console: Console) -> None:
@@ -106,11 +110,15 @@ def render_mix(report: MixReport, console: Console) -> None:
             more = len(counts[kind]) - len(listed)
             if listed:
                 say(f"  {kind} by {what}: {', '.join(listed)}" + (f", {more} more" if more else ""))
-        reasons = [f"{reason} {count:,}" for reason, count in report.left_out[kind].items()]
+        reasons = dict(report.left_out[kind])
         if report.unusable[kind]:
-            reasons.append(f"can't be used {report.unusable[kind]:,}")
+            reasons["can't be used"] = report.unusable[kind]
         if reasons:
-            say(f"  {kind} left out: {', '.join(reasons)}")
+            say(f"  {kind} left out: {sum(reasons.values()):,}")
+        for reason, count in reasons.items():
+            say(f"    {count:>7,}  {reason}")
+    if report.problems:
+        say("  the first rows that can't be used (more in mix.json):")
     for problem in report.problems[:3]:
         say(f"    {problem}")
     if report.openings:

@@ -1,4 +1,4 @@
-"""One row on its way into a mix: what it is, what it is known by, and how it is written.
+"""One row on its way into a mix: what it is, and how it is written.
 
 Covered: rows in our two formats. Not covered: which rows are taken (`derta.data.mixing.plan`).
 """
@@ -6,17 +6,14 @@ Covered: rows in our two formats. Not covered: which rows are taken (`derta.data
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from derta.data.files import parse_helpful, parse_triple
 from derta.data.formats.base import read_truth
-from derta.data.languages import detect_language
+from derta.data.languages import detect_language, says_language
 from derta.data.mixing.options import Kind, language_code
 from derta.data.mixing.report import MixReport
 from derta.data.refusal_openings import Opening, open_with_refusal_word
@@ -28,8 +25,6 @@ __all__ = [
     "is_look_alike",
     "language_of",
     "parse_row",
-    "prompt_hash",
-    "prompt_key",
     "read_cells",
     "source_of",
     "written_row",
@@ -47,10 +42,11 @@ _OPTIONAL: dict[Kind, tuple[str, ...]] = {
 def read_cells(raw: RawRow, kind: Kind) -> RawRow:
     """Read a table's cells as our format has them.
 
-    An empty optional one says nothing, and `finished` may be text or a number.
+    An empty optional one says nothing, nor does a language called "na" or the like, and `finished`
+    may be text or a number.
     """
     record = raw.record
-    empty = [name for name in _OPTIONAL[kind] if name in record and _is_empty(record[name])]
+    empty = [name for name in _OPTIONAL[kind] if name in record and _is_empty(name, record[name])]
     truth = read_truth(record.get("finished")) if kind == "helpful" else None
     if truth is record.get("finished"):
         truth = None
@@ -62,8 +58,10 @@ def read_cells(raw: RawRow, kind: Kind) -> RawRow:
     return replace(raw, record=kept)
 
 
-def _is_empty(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+def _is_empty(name: str, value: object) -> bool:
+    if isinstance(value, str):
+        return not (says_language(value) if name == "language" else value.strip())
+    return value is None
 
 
 def parse_row(raw: RawRow, kind: Kind) -> Row | InputProblem:
@@ -73,26 +71,6 @@ def parse_row(raw: RawRow, kind: Kind) -> Row | InputProblem:
     if found or row is None:
         return raw.problem(found[0].problem, found[0].remedy, found[0].key)
     return row
-
-
-def prompt_key(row: Row) -> bytes:
-    """Write a prompt so that case, blanks and letter forms make no difference."""
-    parts = []
-    for turn in row.prompt.messages:
-        content = turn.content
-        if not content.isascii():
-            content = unicodedata.normalize("NFKC", content)
-        parts.append(f"{turn.role}\x1f{' '.join(content.casefold().split())}")
-    return "\x1e".join(parts).encode("utf-8")
-
-
-def prompt_hash(key: bytes, seed: int = 0) -> int:
-    """Hash a prompt to 64 bits.
-
-    Two different prompts have the same hash once in so many pairs as there are hashes: among ten
-    million rows with a chance of 3 in a million.
-    """
-    return xxhash.xxh3_64_intdigest(key, seed=seed)
 
 
 def is_look_alike(raw: RawRow) -> bool:
@@ -146,7 +124,7 @@ def written_row(raw: RawRow, row: Row, report: MixReport, with_refusal_word: boo
 
 def _named_language(raw: RawRow) -> str | None:
     named = raw.record.get("language")
-    return language_code(named) if isinstance(named, str) and named.strip() else None
+    return language_code(named) if isinstance(named, str) and says_language(named) else None
 
 
 def _rewrite(record: dict[str, Any], row: Triple, language: str | None, report: MixReport) -> None:

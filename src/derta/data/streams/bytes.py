@@ -46,16 +46,19 @@ _UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _UTF32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 _SAVE_AS_UTF8 = "Save the file as UTF-8"
 _UNPACK = "Unpack it and name the file in it"
+_SAVE_SHEET = "Save the sheet as CSV, in UTF-8"
+_SHEET = re.compile(rb"xl/(?:workbook|worksheets)|opendocument\.spreadsheet")
+"""In a zip archive."""
 _OTHER_FILES = (
-    (b"PK\x03\x04", "a zip archive or an Excel file", f"{_UNPACK}, or save the sheet as CSV"),
+    (b"PK\x03\x04", "a zip archive", _UNPACK),
     (b"PK\x05\x06", "an empty zip archive", _UNPACK),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
     (b"Rar!\x1a\x07", "a rar archive", _UNPACK),
     (b"\x04\x22\x4d\x18", "lz4 data", "Unpack it, or compress it with gzip, bzip2, xz or zstd"),
     (b"\x1f\x9d", "data of `compress`", "Unpack it, or compress it with gzip, bzip2, xz or zstd"),
-    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", "Save the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel or Word file", _SAVE_SHEET),
     (b"SQLite format 3\x00", "an SQLite database", "Write its table as JSONL"),
-    (b"ARROW1", "an Arrow file", "Name the data set's folder, or write the rows as Parquet"),
+    (b"FEA1", "a Feather file of the first version", "Write the rows as Parquet"),
     (b"%PDF-", "a PDF", "Write its rows as JSONL"),
     (b"\x89HDF", "an HDF5 file", "Write its rows as JSONL"),
     (b"\x93NUMPY", "a NumPy file", "Write its rows as JSONL"),
@@ -192,6 +195,8 @@ def require_known_content(head: bytes) -> None:
     Raises:
         Unreadable: saying what it is instead.
     """
+    if head.startswith(b"PK\x03\x04") and _SHEET.search(head) is not None:
+        raise Unreadable("this is a spreadsheet (Excel or LibreOffice)", _SAVE_SHEET)
     for magic, name, remedy in _OTHER_FILES:
         if head.startswith(magic):
             raise Unreadable(f"this is {name}", remedy)

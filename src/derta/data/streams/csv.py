@@ -1,36 +1,102 @@
 """The rows of CSV and TSV text, each an object with the header's names.
 
-Covered: quoted line breaks, a semicolon instead of the comma (as spreadsheets write in many
-countries), rows that can't be read and those after them. A quotation mark that is never closed
-costs its own line only: reading goes on at the next one. Not covered: files without a header,
-other delimiters, `sep=` lines.
+Covered: quoted line breaks; semicolons, tabs or bars instead of commas (spreadsheets write
+semicolons in many countries), told by the rows or by Excel's `sep=` line; rows that can't be read
+and those after them. A quotation mark that is never closed costs its own line only: reading goes on
+at the next one. Not covered: files without a header, single quotation marks around texts.
 """
 
 from __future__ import annotations
 
 import csv
+import itertools
 import re
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from derta.data.streams.bytes import line_blocks
+from derta.data.streams.bytes import HEAD_BYTES, line_blocks
 from derta.data.streams.parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
 
 __all__ = ["csv_rows", "find_delimiter"]
 
-_QUOTED = re.compile(rb'"[^"]*"')
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _BYTE_ORDER_MARK = "\ufeff"
 _ONE_ROW = 'Write as many fields as the header has; a text with delimiters in it needs "..."'
 _CLOSE_QUOTES = 'Close the quotation marks, and write those inside a text twice: ""'
 _UNCLOSED = "a quotation mark is not closed, or stands inside a text"
+_DELIMITERS = (",", ";", "\t", "|")
+_SEPARATOR_LINE = re.compile(rb'"?sep=([!#-/:-@\[-`{-~]|\t)"?\s*', re.IGNORECASE)
+_LOOKED_AT = 100
+"""Rows that are enough to tell a delimiter."""
 
 
-def find_delimiter(head: bytes, line_end: bytes) -> str:
-    """Say what stands between the columns of CSV text that begins so: a comma or a semicolon."""
-    header = _QUOTED.sub(b"", head.lstrip().split(line_end, 1)[0])
-    return ";" if b";" in header and b"," not in header else ","
+def find_delimiter(head: bytes, line_end: bytes, *, usual: str = ",") -> str:
+    """Say what stands between the columns of a table: what divides its rows as it does the header.
+
+    A name or a text may hold any of the delimiters. So each that divides the header is tried on
+    the first rows, with quotation marks respected, and the one that most of them agree with wins.
+
+    Args:
+        head: how the text begins; its last line may be cut.
+        line_end: what ends its lines.
+        usual: what is taken where nothing else is better.
+    """
+    named = _SEPARATOR_LINE.fullmatch(head.split(line_end, 1)[0])
+    if named is not None:
+        return named[1].decode()
+    looked_at = head[:HEAD_BYTES]
+    found = {each: _agreement(looked_at, line_end, each) for each in _DELIMITERS}
+    return max(_DELIMITERS, key=lambda each: (found[each], each == usual))
+
+
+class _Agreement(NamedTuple):
+    """How well a delimiter explains a table's beginning; the first difference decides."""
+
+    tenths_alike: int = 0
+    """Of the rows, those with as many fields as the header; 0 if the header isn't divided."""
+    is_tight: bool = False
+    """Whether no blank follows the delimiter in the header, as it does in prose."""
+    columns: int = 0
+
+
+def _agreement(head: bytes, line_end: bytes, delimiter: str) -> _Agreement:
+    records = _first_records(head, line_end, delimiter)
+    header = next(records, None)
+    if header is None or len(header) < 2:
+        return _Agreement()
+    if any(name.count('"') % 2 for name in header):  # it stands within a quoted name
+        return _Agreement()
+    rows = list(itertools.islice(records, _LOOKED_AT))
+    if len(rows) > 1:
+        rows.pop()  # it may be cut
+    alike = sum(fields is not None and len(fields) == len(header) for fields in rows)
+    is_tight = not any(name.startswith(" ") for name in header[1:])
+    return _Agreement(round(10 * (1 + alike) / (1 + len(rows))), is_tight, len(header))
+
+
+def _first_records(head: bytes, line_end: bytes, delimiter: str) -> Iterator[list[str] | None]:
+    """Yield the records at a table's beginning; None stands for one that can't be read.
+
+    It ends at quotation marks that stay open: a mistake, or a text that goes on behind the head.
+    """
+    csv.field_size_limit(2 * LONGEST_BYTES)
+    lines = _Lines(iter((head,)), line_end)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin_record()
+        try:
+            fields = next(reader)
+        except (StopIteration, _TooLong):
+            return
+        except csv.Error as error:
+            if "unexpected end" in str(error):
+                return
+            lines.go_back()
+            yield None
+        else:
+            if fields:
+                yield fields
 
 
 def csv_rows(chunks: Iterator[bytes], line_end: bytes, delimiter: str) -> Iterator[Piece]:
@@ -49,6 +115,8 @@ def csv_rows(chunks: Iterator[bytes], line_end: bytes, delimiter: str) -> Iterat
                 raise Unreadable(f"{fields.problem} (it is the header)", fields.remedy, first)
             yield fields
             continue
+        if not columns and delimiter.join(fields).lower().strip() == f"sep={delimiter}".strip():
+            continue  # Excel's hint, which `find_delimiter` took
         named = columns or _columns(fields, first)
         flaw = _strange_characters(fields, named, first) if lines.strange else None
         if not columns:

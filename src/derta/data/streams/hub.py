@@ -24,6 +24,7 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _HUB_PREFIX = "hub:"
 _SAVED = ("dataset_dict.json", "state.json")
 _MARKS_OF_A_COPY = (*_SAVED, "dataset_infos.json", ".gitattributes", ".huggingface")
+_LOCAL_REMEDY = "Check the split, and that the folder's files are whole and of one kind"
 _REMEDY = (
     "Check name, configuration and split; log in where the data set asks for it; without a "
     "network, download it elsewhere and pass the file or folder"
@@ -107,7 +108,8 @@ def load_hub_rows(
             loaded = datasets.load_dataset(hub.hub_id, hub.config, split=hub.split, **settings)
     except Exception as error:
         # The library raises a dozen unrelated types; all mean that the data set can't be had.
-        raise Unreadable(f"the data set can't be loaded: {first_line(error)}", _REMEDY) from error
+        remedy = _LOCAL_REMEDY if Path(hub.hub_id).is_dir() else _REMEDY
+        raise Unreadable(f"the data set can't be loaded: {first_line(error)}", remedy) from error
     if isinstance(loaded, dict):
         loaded = loaded[_choose_split(list(loaded), hub.split, preferred_split)]
     if streaming and getattr(loaded, "features", None) and hasattr(loaded, "decode"):

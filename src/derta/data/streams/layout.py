@@ -61,7 +61,12 @@ def looks_like_json(head: bytes) -> bool:
 
 
 def find_layout(
-    head: bytes, line_end: bytes, *, complete: bool, containers: bool = True
+    head: bytes,
+    line_end: bytes,
+    *,
+    complete: bool,
+    containers: bool = True,
+    named: bool = False,
 ) -> JsonLayout:
     """Tell the layout from the beginning of a file.
 
@@ -70,6 +75,7 @@ def find_layout(
         line_end: what ends its lines.
         complete: whether this is the whole file.
         containers: whether an object may hold the rows; otherwise it is one value.
+        named: whether the user named a list, so that a long object is taken for a container.
     """
     lines = _lines(head, line_end)
     first = lines[0]
@@ -86,8 +92,9 @@ def find_layout(
         return JsonLayout(Shape.LINES) if held is None else JsonLayout(Shape.CONTAINER, held)
     if not whole_line:
         # A very long line: an object with everything in it, or a long row of JSON lines.
-        named = key is not None and key.decode("utf-8", "replace").lower() in _CONTAINER_KEYS
-        return JsonLayout(Shape.CONTAINER, key) if named else JsonLayout(Shape.LINES)
+        known = key is not None and key.decode("utf-8", "replace").lower() in _CONTAINER_KEYS
+        holds_rows = known or (named and key is not None)
+        return JsonLayout(Shape.CONTAINER, key) if holds_rows else JsonLayout(Shape.LINES)
     if second is None and key is not None:  # one line, and something in it is broken
         return JsonLayout(Shape.CONTAINER, key)
     open_ended = first.endswith((b"{", b"[", b",", b":"))

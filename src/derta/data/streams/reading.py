@@ -2,9 +2,9 @@
 
 Rows come as they stand, in order, in constant memory. What can't be read is named with its place
 and passed over: a broken piece never takes a good row along where the format allows to go on.
-Covered: JSON in all its layouts, CSV, TSV, Parquet and text with a question a line (.txt; not in a
-folder, where such files are notes), plain or compressed with gzip, bzip2, xz or
-zstd; folders of such files; data sets of the hub and local copies of them. A format is known by the
+Covered: JSON in all its layouts, CSV, TSV, Parquet, Arrow and text with a question a line (.txt;
+not in a folder, where such files are notes), plain or compressed with gzip, bzip2, xz or zstd;
+folders of such files; data sets of the hub and local copies of them. A format is known by the
 file's content; its name only has to have a known ending. Not covered: what the rows mean
 (`derta.data.formats`), and data that comes through a pipe.
 """
@@ -12,14 +12,14 @@ file's content; its name only has to have a known ending. Not covered: what the 
 from __future__ import annotations
 
 import functools
-import re
 import tempfile
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import IO, Any
+from pathlib import Path
+from typing import IO, Any, BinaryIO
 
+from derta.data.streams.arrow import arrow_rows, is_arrow
 from derta.data.streams.bytes import (
     HEAD_BYTES,
     ByteProgress,
@@ -30,8 +30,9 @@ from derta.data.streams.bytes import (
     require_file,
     require_known_content,
 )
-from derta.data.streams.compression import COMPRESSED_ENDINGS
 from derta.data.streams.csv import csv_rows, find_delimiter
+from derta.data.streams.endings import ENDINGS_TEXT, FILE_ENDINGS, find_ending, unknown_ending
+from derta.data.streams.folders import data_files, files_of_split
 from derta.data.streams.hub import HubLoader, HubSource, find_hub, hub_rows, is_copy, load_hub_rows
 from derta.data.streams.json import json_lines
 from derta.data.streams.layout import Shape, find_layout, looks_like_json
@@ -52,11 +53,14 @@ __all__ = [
     "stream_values",
 ]
 
-FILE_ENDINGS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".txt")
-"""Each may be followed by one of `COMPRESSED_ENDINGS`."""
-_ENDINGS_TEXT = f"{', '.join(FILE_ENDINGS)}, or one of these with {', '.join(COMPRESSED_ENDINGS)}"
 _TABLES = (".csv", ".tsv")
-_SPLIT = re.compile(r"(?<![a-z])(train|test|valid|dev|eval)(?:ing|ation)?(?![a-z])")
+_BINARY = (".parquet", ".arrow", ".feather")
+_SAME_BYTES = 8
+"""Which tell a file from its compressed form."""
+_NO_SPLITS = (
+    "a split was named, but this file has none",
+    "Leave --split out, or read this file apart from the sources that have splits",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +96,9 @@ def stream_rows(
     Args:
         source: a file, a folder of files, a folder with a data set's copy, or a data set of the
             hub: "owner/name", "hub:owner/name", with ":config" if wanted. A path that exists wins.
-        split: of a data set, or the key of a list in a JSON file. None: the only one, or of a data
-            set's several the one called train. Files of other kinds have none.
+        split: of a data set, a word in the names of a folder's files, or the key of a list in a
+            JSON file. None: the only one, or of several the one called train. Other files have
+            none: to name one is an error.
         load_hub: loads data sets; None: the `datasets` library, streaming.
         on_bytes: called now and then with (bytes read, bytes in all) of files; not for data sets.
         hint: what else may be named, for the error.
@@ -126,8 +131,8 @@ def find_source(
     hub = find_hub(name, split)
     if hub is not None:
         return hub
-    remedy = f"Name a file ({_ENDINGS_TEXT}) or a data set of the hub (hub:owner/name)"
-    raise DataError([InputProblem(name, "there is no such file or data set", remedy + hint)])
+    remedy = f"Name a file ({ENDINGS_TEXT}) or a data set of the hub (hub:owner/name)"
+    raise DataError.of(name, "there is no such file or data set", remedy + hint)
 
 
 def is_folder(path: Path) -> bool:
@@ -168,12 +173,6 @@ def stream_values(path: Path) -> Iterator[tuple[Any, int | None, int | None] | I
         yield _whole(str(path), error)
 
 
-def find_ending(name: str) -> str | None:
-    """Return the known ending of a file's name without that of a compression; None: it has none."""
-    ending = _ending(name)
-    return ending if ending in FILE_ENDINGS else None
-
-
 # --- files and folders -----------------------------------------------------------------------
 
 
@@ -181,8 +180,10 @@ def _file_rows(
     path: Path, split: str | None, on_bytes: ByteProgress | None
 ) -> Iterator[RawRow | InputProblem]:
     try:
-        _require_ending(path)
         meter = Meter(require_file(path), on_bytes)
+        if find_ending(path.name) is None:
+            require_known_content(open_bytes(path, Meter(0, None))[0])  # what it is says more
+            raise unknown_ending(path.name)
     except Unreadable as error:
         raise DataError([_whole(str(path), error)]) from None
     yield from _rows(path, split, meter)
@@ -195,19 +196,22 @@ def _folder_rows(
     on_bytes: ByteProgress | None,
 ) -> Iterator[RawRow | InputProblem]:
     """Read a folder: as a data set where it is one, else all data files in it, by name."""
+    if is_copy(folder):
+        yield from stream_hub(HubSource(str(folder), None, split), load_hub=load_hub)
+        return
     try:
-        paths = _data_files(folder)
+        paths = data_files(folder)
+        if not paths:
+            problem = "there is no data file in the folder"
+            raise DataError.of(folder, problem, f"Known endings: {ENDINGS_TEXT}")
+        paths = files_of_split(folder, paths, split)
         sizes = [path.stat().st_size for path in paths]
     except OSError as error:
         problem = f"the folder can't be read: {error.strerror or error}"
         remedy = "Check its permissions, and the links in it"
-        raise DataError([InputProblem(str(folder), problem, remedy)]) from None
-    if split is not None or is_copy(folder) or _has_splits(folder, paths):
-        yield from stream_hub(HubSource(str(folder), None, split), load_hub=load_hub)
-        return
-    if not paths:
-        problem = "there is no data file in the folder"
-        raise DataError([InputProblem(str(folder), problem, f"Known endings: {_ENDINGS_TEXT}")])
+        raise DataError.of(folder, problem, remedy) from None
+    except Unreadable as error:
+        raise DataError([_whole(str(folder), error)]) from None
     meter = Meter(sum(sizes), on_bytes)
     problems: list[InputProblem] = []
     found = False
@@ -223,24 +227,6 @@ def _folder_rows(
     yield from problems
 
 
-def _has_splits(folder: Path, paths: list[Path]) -> bool:
-    """Say whether the files are those of several splits, which must not be read as one."""
-    names = [str(path.relative_to(folder)).lower() for path in paths]
-    return len({match for name in names for match in _SPLIT.findall(name)}) > 1
-
-
-def _data_files(folder: Path) -> list[Path]:
-    """Find the data files in a folder and those below it, hidden ones left out."""
-    found = [
-        path
-        for path in folder.rglob("*")
-        if find_ending(path.name) not in (None, ".txt")  # a folder's notes
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
-    return sorted(found, key=lambda path: path.relative_to(folder).parts)
-
-
 def _rows(path: Path, split: str | None, meter: Meter) -> Iterator[RawRow | InputProblem]:
     ending = find_ending(path.name) or ""
     pieces = _pieces(path, ending, split, meter)
@@ -251,49 +237,72 @@ def _rows(path: Path, split: str | None, meter: Meter) -> Iterator[RawRow | Inpu
 def _pieces(
     path: Path, ending: str, split: str | None, meter: Meter, *, containers: bool = True
 ) -> Iterator[Piece]:
-    """Read a file as what its content says it is."""
+    """Read a file as what its content says it is.
+
+    Raises:
+        Unreadable: it can't be read, or a split was named and it has none.
+    """
+    pieces, has_lists = _open(path, ending, split, meter, containers)
+    if split is not None and not has_lists:
+        raise Unreadable(*_NO_SPLITS)
+    yield from pieces
+
+
+def _open(
+    path: Path, ending: str, split: str | None, meter: Meter, containers: bool
+) -> tuple[Iterator[Piece], bool]:
+    """Choose the reader; say whether the file has lists that a split can name."""
     before = meter.done
     head, chunks = open_bytes(path, meter)
     if head.startswith(PARQUET_MAGIC):
-        yield from _parquet_pieces(path, chunks, meter, before)
-        return
+        return _binary_pieces(path, head, chunks, parquet_rows, meter, before), False
+    if is_arrow(head):
+        return _binary_pieces(path, head, chunks, arrow_rows, meter, before), False
     require_known_content(head)
-    if (
-        ending == ".parquet"
-        and head
-        and not head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))
-    ):
-        raise Unreadable("the file can't be read: it is not Parquet", "Write it as Parquet again")
+    if ending in _BINARY and head and not _begins_as_json(head):
+        name = ending[1:].capitalize()
+        raise Unreadable(f"the file can't be read: it is not {name}", f"Write it as {name} again")
     head, chunks = read_as_utf8(head, chunks)
     complete = len(head) < HEAD_BYTES - len(BOM_UTF8)
     if complete and not head.strip():
         raise Unreadable("the file is empty: it has no rows", "Choose another file")
     end = line_end(head)
     if ending in _TABLES and not looks_like_json(head):
-        delimiter = "\t" if ending == ".tsv" else find_delimiter(head, end)
-        yield from csv_rows(chunks, end, delimiter)
-        return
+        usual = "\t" if ending == ".tsv" else ","
+        return csv_rows(chunks, end, find_delimiter(head, end, usual=usual)), False
     if ending == ".txt" and not looks_like_json(head):
-        yield from question_lines(chunks, end)
-        return
-    layout = find_layout(head, end, complete=complete, containers=containers)
+        return question_lines(chunks, end), False
+    layout = find_layout(
+        head, end, complete=complete, containers=containers, named=split is not None
+    )
     if layout.shape is Shape.LINES:
-        yield from json_lines(chunks, end)
-    elif layout.shape is Shape.VALUES:
-        yield from values_one_by_one(chunks)
-    elif layout.shape is Shape.LIST:
-        yield from list_values(chunks, only_rows=containers)
-    else:
-        key = layout.key if split is None else split.encode()
-        yield from list_values(chunks, key, only_rows=containers)
+        return json_lines(chunks, end), False
+    if layout.shape is Shape.VALUES:
+        return values_one_by_one(chunks), False
+    if layout.shape is Shape.LIST:
+        return list_values(chunks, only_rows=containers), False
+    key = layout.key if split is None else split.encode()
+    return list_values(chunks, key, only_rows=containers), True
 
 
-def _parquet_pieces(
-    path: Path, chunks: Iterator[bytes], meter: Meter, before: int
+def _begins_as_json(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"{", b"["))
+
+
+_BinaryReader = Callable[[Path | BinaryIO, Callable[[float], None] | None], Iterator[Piece]]
+
+
+def _binary_pieces(
+    path: Path,
+    head: bytes,
+    chunks: Iterator[bytes],
+    read: _BinaryReader,
+    meter: Meter,
+    before: int,
 ) -> Iterator[Piece]:
-    """Read Parquet where it lies or, if it was compressed once more, from a temporary file."""
+    """Read a file where it lies or, if it was compressed once more, from a temporary file."""
     with path.open("rb") as file:
-        plain = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+        plain = head.startswith(file.read(_SAME_BYTES))
     if plain:
         size = path.stat().st_size
 
@@ -301,11 +310,11 @@ def _parquet_pieces(
             meter.done = before
             meter.add(int(share * size))
 
-        yield from parquet_rows(path, report)
+        yield from read(path, report)
         return
     with tempfile.TemporaryFile() as unpacked:
         _copy(chunks, unpacked)
-        yield from parquet_rows(unpacked)
+        yield from read(unpacked, None)
 
 
 def _copy(chunks: Iterator[bytes], file: IO[bytes]) -> None:
@@ -342,7 +351,7 @@ def _as_rows(
             raise DataError([_whole(path, error)]) from None
         yield _whole(path, error)
     if not found:
-        raise DataError([InputProblem(path, *none)])
+        raise DataError.of(path, *none)
 
 
 def _named(path: str, flaw: Flaw) -> InputProblem:
@@ -359,23 +368,6 @@ def _key(line: int | None, number: int | None, key: str | None) -> str | None:
     if line is not None or number is None:
         return key
     return f"row {number}" if key is None else f"row {number}, {key}"
-
-
-def _ending(name: str) -> str:
-    """Return what a file's name ends in, without the ending of a compression."""
-    lower = PurePath(name).name.lower()
-    for ending in COMPRESSED_ENDINGS:
-        if lower.endswith(ending):
-            lower = lower.removesuffix(ending)
-            break
-    return PurePath(lower).suffix
-
-
-def _require_ending(path: Path) -> None:
-    if find_ending(path.name) is None:
-        ending = _ending(path.name)
-        said = f"the file name ends in {ending!r}" if ending else "the file name has no ending"
-        raise Unreadable(said, f"Known endings: {_ENDINGS_TEXT}")
 
 
 def _exists(path: Path) -> bool:
