@@ -195,6 +195,7 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     _say(f"Figures: {output / 'evaluation.json'}")
     _say(f"Table:   {output / 'table.csv'}")
     _say(f"Answers: {output / 'responses.csv'}" + ("" if parsed.reveal else " (masked)"))
+    _say(f"Token by token: {shlex.join(['derta', 'analyse', str(output)])}")
 
 
 def _judge(parsed: argparse.Namespace) -> None:
@@ -277,13 +278,22 @@ def _show(parsed: argparse.Namespace) -> None:
     )
 
 
-def _report(parsed: argparse.Namespace) -> None:
-    from derta.report import load_results, write_report
+def _analyse(parsed: argparse.Namespace) -> None:
+    from derta.analysis_commands import run_analyse
 
-    path = parsed.run_folder / "results.json" if parsed.run_folder.is_dir() else parsed.run_folder
-    output = parsed.output or path.with_name("report.html")
-    write_report(load_results(path), output)
-    _say(str(output))
+    run_analyse(parsed)
+
+
+def _probe(parsed: argparse.Namespace) -> None:
+    from derta.analysis_commands import run_probe
+
+    run_probe(parsed)
+
+
+def _report(parsed: argparse.Namespace) -> None:
+    from derta.analysis_commands import run_report
+
+    run_report(parsed)
 
 
 def _say(text: str) -> None:
@@ -296,6 +306,8 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "judge": _judge,
+    "analyse": _analyse,
+    "probe": _probe,
     "data": _data,
     "merge": _merge,
     "engine": _engine,

@@ -11,13 +11,19 @@ Shapes:  R responses, P positions, N resamples.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bootstrap_auc", "paired_bootstrap_difference", "position_curve", "wilson"]
+__all__ = [
+    "bootstrap_auc",
+    "group_sums",
+    "paired_bootstrap_difference",
+    "position_curve",
+    "wilson",
+]
 
 Array = NDArray[np.float64]
 
@@ -94,12 +100,18 @@ def bootstrap_auc(
 
 
 def position_curve(
-    values: Sequence[Array], *, seed: int = 0, resamples: int = RESAMPLES
+    values: Sequence[Array],
+    *,
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> dict[str, list[Any]]:
     """Average values by position, with a percentile bootstrap interval over responses.
 
     Args:
         values: for each response, a value at positions 0, 1, 2, ...; responses differ in length.
+        groups: of each response, what is resampled as a whole (its question); None: every
+            response is a group of its own.
         seed: of the bootstrap.
         resamples: N.
 
@@ -115,12 +127,14 @@ def position_curve(
     for row, value in enumerate(values):
         table[row, : len(value)] = value
         present[row, : len(value)] = 1
-    times = _draw(np.random.default_rng(seed), len(values), resamples)  # (N, R)
+    counts = present.sum(axis=0)
+    mean = table.sum(axis=0) / counts
+    if groups is not None:
+        table, present = group_sums(table, groups), group_sums(present, groups)
+    times = _draw(np.random.default_rng(seed), len(table), resamples)  # (N, R)
     totals = times @ present  # (N, P)
     # A resample that misses every response of a late position says nothing about it.
     means = np.divide(times @ table, totals, out=np.full_like(totals, np.nan), where=totals > 0)
-    counts = present.sum(axis=0)
-    mean = table.sum(axis=0) / counts
     low = np.empty(longest)
     high = np.empty(longest)
     for position in range(longest):
@@ -135,6 +149,22 @@ def position_curve(
         "high": high.tolist(),
         "n": counts.astype(int).tolist(),
     }
+
+
+def group_sums(table: Array, groups: Sequence[Hashable]) -> Array:
+    """Add up the rows of a table that belong together.
+
+    Args:
+        table: (rows, columns).
+        groups: of each row.
+
+    Returns:
+        (groups, columns), in the order in which the groups first appear.
+    """
+    number = {key: index for index, key in enumerate(dict.fromkeys(groups))}
+    sums = np.zeros((len(number), table.shape[1]))
+    np.add.at(sums, np.array([number[key] for key in groups], np.intp), table)
+    return sums
 
 
 def paired_bootstrap_difference(

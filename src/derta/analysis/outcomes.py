@@ -1,13 +1,14 @@
 """One response to one sample of one scenario with its verdict, and the file that keeps them.
 
-Covered: reading and writing JSONL. Not covered: where outcomes come from (`derta.evaluate`), and
-what is counted in them (`derta.analysis.shares`).
+Covered: reading and writing JSONL; files of before a field was added are read, too. Not covered:
+where outcomes come from (`derta.evaluate`), and what is counted in them (`derta.analysis.shares`,
+`derta.analysis.analyse`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,17 @@ class Outcome:
     """The judge's scale, 0 to 1, where it has one."""
     details: dict[str, Any] | None = None
     """What only this scenario knows: calls and errors of a search, steps of fine-tuning."""
+    refusal_start: int | None = None
+    """Characters of `response` before the first refusal; None: there is none. The response as a
+    whole need not be a refusal: it may go on to comply."""
+    words_before_refusal: int | None = None
+    """Words of `response` before it, of whatever kind; a word that it breaks off counts."""
+    tokens_before_refusal: int | None = None
+    """Tokens of `response` that end before it; None also behind a provider, whose tokens aren't
+    known."""
+    exposed_words: int | None = None
+    """Words of substance (`derta.judges.offline`) before the first refusal, in all of `response`
+    where there is none. None: a harmless question, an error, or a language that isn't read."""
 
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:
@@ -65,4 +77,11 @@ def read_outcomes(path: Path) -> list[Outcome]:
 
 
 def _outcome(row: dict[str, Any]) -> Outcome:
-    return Outcome(**{field.name: row[field.name] for field in fields(Outcome)})
+    return Outcome(
+        **{
+            field.name: row[field.name]
+            for field in fields(Outcome)
+            # What has a default may be missing: the file is older than the field.
+            if field.name in row or field.default is MISSING
+        }
+    )

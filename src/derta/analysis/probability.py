@@ -5,7 +5,7 @@ response. Position t is the context of t response tokens, t = 0 .. |h|: at t = 0
 yet, at t = |h| all of it is. Covered: any causal language model whose logits are the output matrix
 plus the scale, bias and soft cap of its configuration, which is checked against the model's own
 logits before anything is measured; a run with several refusal words, whose tokens' probabilities
-are added. Not covered: the refusal token's rank; tensor parallel models.
+are added. Not covered: ranks (`derta.analysis.token_reading`); tensor parallel models.
 
 Shapes:  B rows, T tokens, S contexts, H hidden size, V vocabulary, R refusal tokens.
 """
@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from derta.analysis.hidden_states import Stretch, check_head, hidden_states, only_reading
 from derta.data.encode import ChatEncoder
-from derta.data.models import has_learnt_prompt, inner_model
-from derta.errors import ModelError
 from derta.loss import DEFAULT_CHUNK, OutputHead, configured_head, supervised_cross_entropy
 from derta.triple import Conversation
 
@@ -80,35 +79,26 @@ def measure_responses(
     """
     if finished is not None and len(finished) != len(pairs):
         raise ValueError(f"{len(finished)} values of finished for {len(pairs)} pairs")
-    if has_learnt_prompt(model):
-        raise ModelError(
-            "the adapter is a learnt prompt (prefix tuning or the like), which probabilities by "
-            "position would leave out; measure a model with LoRA or whole weights"
+    with only_reading(model) as inner:
+        rows = []
+        for index, (conversation, response) in enumerate(pairs):
+            prompt = encoder.prompt_ids(conversation)
+            targets = encoder.response_ids(conversation, response)[:max_positions]
+            whole = finished is None or finished[index]
+            kept = len(encoder.prefix_ids(conversation, response)) + int(whole)
+            rows.append(_Row(index, prompt, targets, min(kept, len(targets))))
+        refusal_ids = (
+            [refusal_id] if isinstance(refusal_id, int) else list(dict.fromkeys(refusal_id))
         )
-    inner = inner_model(model)
-    rows = []
-    for index, (conversation, response) in enumerate(pairs):
-        prompt = encoder.prompt_ids(conversation)
-        targets = encoder.response_ids(conversation, response)[:max_positions]
-        whole = finished is None or finished[index]
-        kept = len(encoder.prefix_ids(conversation, response)) + int(whole)
-        rows.append(_Row(index, prompt, targets, min(kept, len(targets))))
-    refusal_ids = [refusal_id] if isinstance(refusal_id, int) else list(dict.fromkeys(refusal_id))
-    rows.sort(key=lambda row: len(row.prompt) + len(row.targets), reverse=True)
-    measures: dict[int, ResponseMeasure] = {}
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            if rows:
-                _check_head(inner, rows[-1])
-            for start in range(0, len(rows), batch_size):
-                batch = rows[start : start + batch_size]
-                measures.update(_measure(inner, batch, refusal_ids, top_tokens))
-                if progress is not None:
-                    progress(len(measures), len(rows))
-    finally:
-        model.train(was_training)
+        rows.sort(key=lambda row: len(row.prompt) + len(row.targets), reverse=True)
+        measures: dict[int, ResponseMeasure] = {}
+        if rows:
+            check_head(inner, rows[-1].input_ids)
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            measures.update(_measure(inner, batch, refusal_ids, top_tokens))
+            if progress is not None:
+                progress(len(measures), len(rows))
     return [measures[index] for index in range(len(rows))]
 
 
@@ -132,28 +122,12 @@ def _measure(
     refusal_ids: list[int],
     top_tokens: bool,
 ) -> dict[int, ResponseMeasure]:
-    device = inner.get_input_embeddings().weight.device
-    length = max(len(row.input_ids) for row in batch)
-    # Padding comes last, so any id will do: no real token attends to it.
-    input_ids = torch.zeros(len(batch), length, dtype=torch.long)  # (B, T)
-    attention_mask = torch.zeros_like(input_ids)
-    positions: list[int] = []
-    for number, row in enumerate(batch):
-        ids = row.input_ids
-        input_ids[number, : len(ids)] = torch.tensor(ids)
-        attention_mask[number, : len(ids)] = 1
-        first = number * length + len(row.prompt) - 1
-        positions.extend(range(first, first + len(row.targets)))
-    hidden = (
-        inner.get_decoder()(
-            input_ids=input_ids.to(device),
-            attention_mask=attention_mask.to(device),
-            use_cache=False,
-        )
-        .last_hidden_state.flatten(0, 1)  # (B * T, H)
-        .index_select(0, torch.tensor(positions, device=device))  # (S, H)
+    hidden = hidden_states(
+        inner,
+        [Stretch(row.input_ids, len(row.prompt) - 1, len(row.targets)) for row in batch],
     )
-    targets = torch.tensor([token for row in batch for token in row.targets], device=device)
+    target_ids = [token for row in batch for token in row.targets]
+    targets = torch.tensor(target_ids, device=hidden.device)
     head = configured_head(inner)
     losses, refusal = supervised_cross_entropy(hidden, head, targets, tracked_id=refusal_ids[0])
     if len(refusal_ids) > 1:
@@ -186,19 +160,3 @@ def _top_tokens(hidden: torch.Tensor, head: OutputHead) -> NDArray[np.int64]:
     chunks = [head.logits(part).argmax(dim=-1) for part in hidden.split(DEFAULT_CHUNK)]
     found: NDArray[np.int64] = torch.cat(chunks).cpu().numpy()
     return found
-
-
-def _check_head(inner: Any, row: _Row) -> None:
-    """Compare our logits with the model's own on one short row: a wrong head is silent."""
-    device = inner.get_input_embeddings().weight.device
-    ids = torch.tensor([row.input_ids], device=device)
-    own = inner(input_ids=ids, use_cache=False, logits_to_keep=1).logits[0, -1].float()
-    hidden = inner.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state[0, -1:]
-    ours = configured_head(inner).logits(hidden)[0].float()
-    tolerance = 1e-3 if hidden.dtype in (torch.float32, torch.float64) else 0.1
-    if not torch.allclose(own, ours, rtol=tolerance, atol=tolerance * float(own.std())):
-        raise ModelError(
-            f"the output head of {type(inner).__name__} does more than its configuration says, "
-            "so probabilities by position can't be measured. Use a model of a plain family "
-            "(Llama, Mistral, Qwen, Gemma, ...)"
-        )

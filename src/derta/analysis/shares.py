@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from derta.analysis.clustered import clustered_share, question_share, resampled_interval
 from derta.analysis.intervals import wilson
 from derta.analysis.outcomes import ERROR, Outcome
 from derta.analysis.paired import compare_pairs, holm, is_better
@@ -49,42 +50,7 @@ CURVE_MINIMUM = 20
 
 UNSAFE, SAFE, UNREADABLE = "UNSAFE", "SAFE", "UNREADABLE"  # derta.judges.verdicts.Verdict
 
-RESAMPLES = 2000
-_PERCENTILES = (2.5, 97.5)
 _DEPTH = re.compile(r"k=(\d+)")
-
-
-def clustered_share(
-    counts: Sequence[float], totals: Sequence[float], *, seed: int = 0
-) -> dict[str, Any]:
-    """Compute a share whose samples come in independent groups, with its 95 % interval.
-
-    Args:
-        counts: for each group, how many of its samples count.
-        totals: how many samples each group has.
-        seed: of the bootstrap over groups.
-
-    Returns:
-        {"count", "n", "share", "low", "high"} and "groups". One sample a group: Wilson's interval.
-        All groups alike (0 of 40, 40 of 40): Wilson's interval of as many samples as groups,
-        because a bootstrap of what has no spread has no width.
-    """
-    used = [(count, total) for count, total in zip(counts, totals, strict=True) if total > 0]
-    count, n = round(sum(c for c, _ in used)), round(sum(t for _, t in used))
-    entry = {**wilson(count, n), "groups": len(used)}
-    if n == len(used):
-        return entry
-    low, high = _resampled(
-        lambda times: (
-            (times @ np.array([c for c, _ in used])) / (times @ np.array([t for _, t in used]))
-        ),
-        len(used),
-        seed,
-    )
-    if low == high:
-        alike = wilson(round(len(used) * count / n), len(used))
-        low, high = min(low, alike["low"]), max(high, alike["high"])
-    return {**entry, "low": low, "high": high}
 
 
 def attack_success(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Any]:
@@ -165,7 +131,7 @@ def mean_attack_success(
         mean: Array = shares.mean(axis=1)
         return mean
 
-    low, high = _resampled(means, len(questions), seed)
+    low, high = resampled_interval(means, len(questions), seed)
     if low == high:
         alike = wilson(round(share * len(questions)), len(questions))
         low, high = min(low, alike["low"]), max(high, alike["high"])
@@ -321,14 +287,8 @@ def _share(
     outcomes: Sequence[Outcome], counts: Callable[[Outcome], bool], seed: int
 ) -> dict[str, Any]:
     """Compute a share over outcomes, grouped by question."""
-    groups: dict[str, list[bool]] = defaultdict(list)
-    for outcome in outcomes:
-        groups[outcome.question_id].append(counts(outcome))
-    entry = clustered_share(
-        [sum(group) for group in groups.values()], [len(g) for g in groups.values()], seed=seed
-    )
-    entry["questions"] = entry.pop("groups")
-    return entry
+    questions = [outcome.question_id for outcome in outcomes]
+    return question_share(questions, [counts(outcome) for outcome in outcomes], seed=seed)
 
 
 def _mean_score(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any] | None:
@@ -341,7 +301,9 @@ def _mean_score(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any] | None
         return None
     sums = np.array([sum(group) for group in groups.values()])
     sizes = np.array([len(group) for group in groups.values()], float)
-    low, high = _resampled(lambda times: (times @ sums) / (times @ sizes), len(groups), seed)
+    low, high = resampled_interval(
+        lambda times: (times @ sums) / (times @ sizes), len(groups), seed
+    )
     mean = float(sums.sum() / sizes.sum())
     return {"mean": mean, "low": low, "high": high, "n": int(sizes.sum()), "questions": len(groups)}
 
@@ -370,18 +332,3 @@ def _by_sample(
             samples[(*key, seen[key])] = outcome
             seen[key] += 1
     return samples
-
-
-def _resampled(figure: Callable[[Array], Array], groups: int, seed: int) -> tuple[float, float]:
-    """Return the 95 % interval of a figure of resampled groups.
-
-    Args:
-        figure: makes a value of each row of (resamples, groups) counts; NaN is left out.
-        groups: how many there are.
-        seed: of the draw.
-    """
-    even = np.full(groups, 1.0 / groups)
-    times = np.random.default_rng(seed).multinomial(groups, even, size=RESAMPLES)
-    values = figure(times.astype(np.float64))
-    low, high = np.percentile(values[~np.isnan(values)], _PERCENTILES)
-    return float(low), float(high)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from derta import __version__
+from derta.arguments.analysis import add_analyse, add_probe, add_report
 from derta.arguments.data import add_data
 from derta.arguments.parts import JUDGE_HELP, OVERRIDES_HELP, command, count
 
@@ -31,10 +32,12 @@ examples:
   derta show                        see in ten seconds what the method does to a training example
   derta train my.yaml lora.r=32     train with a recipe of your own
   derta evaluate runs/mine          attack a model and count what gets through
+  derta analyse runs/evaluation     token by token: how deep does refusing reach
+  derta probe --help                the same of any text, with one model
   derta judge responses.jsonl       judge responses that exist already
   derta data check triples.jsonl    what is in a file of training data
   derta merge runs/mine -o merged   one whole model of an adapter and its base
-  derta report runs/quickstart      write the page of results anew
+  derta report runs/evaluation      one page of results
 
 `derta COMMAND --help` says more. Exit codes: 0 done, 1 `data check` found something, 2 bad input,
 130 interrupted.""",
@@ -47,10 +50,12 @@ examples:
     _add_train(commands)
     _add_evaluate(commands)
     _add_judge(commands)
+    add_analyse(commands)
+    add_probe(commands)
     add_data(commands)
     _add_merge(commands)
     _add_engine(commands)
-    _add_report(commands)
+    add_report(commands)
     return parser
 
 
@@ -332,26 +337,3 @@ examples:
         "print the path of a configuration for accelerate launch",
     )
     parser.add_argument("name", metavar="NAME", help="ddp, fsdp2 or zero3")
-
-
-def _add_report(commands: Any) -> None:
-    parser = command(
-        commands,
-        "report",
-        "Write the page of a run anew from its results.json: one HTML file that needs no network.",
-        """\
-examples:
-  derta report runs/quickstart
-  derta report runs/quickstart -o page.html""",
-        "write the page of a run anew",
-    )
-    parser.add_argument(
-        "run_folder", metavar="RUN", type=Path, help="a run folder or its results.json"
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="FILE",
-        help="where to write the page (default: report.html beside results.json)",
-    )

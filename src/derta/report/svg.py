@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -23,13 +23,21 @@ __all__ = [
     "Series",
     "bar_chart",
     "chart_style",
+    "draw_marker",
     "line_chart",
     "nice_ticks",
+    "picture",
+    "scatter_chart",
     "spread",
     "standalone",
 ]
 
 _LABEL_GAP = 16.0
+_CORNERS = {
+    "triangle": ((0.0, -5.5), (5.0, 3.5), (-5.0, 3.5)),
+    "down": ((0.0, 5.5), (5.0, -3.5), (-5.0, -3.5)),
+    "diamond": ((0.0, -5.5), (5.5, 0.0), (0.0, 5.5), (-5.5, 0.0)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +49,8 @@ class Point:
     low: float | None = None
     high: float | None = None
     note: str = ""
+    figure: str = ""
+    """Path of the figure that the note says, where a page can be checked against its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class Series:
     label: str
     points: tuple[Point, ...]
     marker: str = ""
-    """circle, square, triangle, or empty for none."""
+    """circle, square, triangle, diamond, down (a triangle on its tip), or empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,25 +160,18 @@ def line_chart(
         parts.append(element("path", class_=f"line {line.key}", d="M" + path))
         if line.marker or len(ordered) == 1:
             parts += [_marker(line, point, frame) for point in ordered]
-    ends = [max(line.points, key=lambda point: point.x) for line in drawn]
+    labelled = [line for line in drawn if line.label]
+    ends = [max(line.points, key=lambda point: point.x) for line in labelled]
     base = frame.height - frame.bottom
     right = max((frame.x(end.x) for end in ends), default=0.0) + 10.0
     heights = spread([frame.y(end.y) for end in ends], frame.top, base, _LABEL_GAP)
-    for line, height in zip(drawn, heights, strict=True):
+    for line, height in zip(labelled, heights, strict=True):
         parts.append(
             element("text", line.label, class_=f"label {line.key}", x=right, y=height + 4.5)
         )
     if not drawn:
-        parts.append(
-            element(
-                "text",
-                "no data",
-                class_="tick",
-                x=(frame.left + frame.width - frame.right) / 2,
-                y=(frame.top + base) / 2,
-                text_anchor="middle",
-            )
-        )
+        middle = (frame.left + frame.width - frame.right) / 2
+        parts.append(_tick("no data", middle, (frame.top + base) / 2, "middle"))
     if corner:
         parts.append(
             element(
@@ -180,7 +183,7 @@ def line_chart(
                 text_anchor="end",
             )
         )
-    return _picture(parts, frame.width, frame.height, identifier, title, description)
+    return picture(parts, frame.width, frame.height, identifier, title, description)
 
 
 def bar_chart(
@@ -216,7 +219,7 @@ def bar_chart(
             _tick(bar.label, middle, base + 17.0, "middle"),
         ]
     parts.append(_axis_title(x_label, frame))
-    return _picture(parts, width, height, identifier, title, description)
+    return picture(parts, width, height, identifier, title, description)
 
 
 def chart_style() -> str:
@@ -224,7 +227,62 @@ def chart_style() -> str:
     return resources.files("derta.report").joinpath("chart.css").read_text(encoding="utf-8")
 
 
-def standalone(chart: Markup, *, heading: str, note: str, width: float, height: float) -> str:
+def scatter_chart(
+    series: Sequence[Series],
+    frame: Frame,
+    across: Sequence[tuple[float, float] | None],
+    *,
+    identifier: str,
+    title: str,
+    description: str,
+    x_ticks: Sequence[tuple[float, str]],
+    y_ticks: Sequence[tuple[float, str]],
+    x_label: str,
+) -> Markup:
+    """Draw single points with their intervals upwards and sideways, each with its label.
+
+    Args:
+        series: one point each; `low` and `high` are of y.
+        frame: size and scales.
+        across: the interval of x of each; None: unknown.
+        identifier: unique on the page.
+        title: what the picture shows.
+        description: its content in words.
+        x_ticks: positions and words.
+        y_ticks: the same.
+        x_label: what x is.
+    """
+    parts = _axes(frame, x_ticks, y_ticks, x_label)
+    placed = [(line, line.points[0]) for line in series]
+    for (line, point), ends in zip(placed, across, strict=True):
+        parts.append(_band(line, frame))
+        if ends is not None:
+            low, high = (frame.x(value) for value in ends)
+            height = frame.y(point.y)
+            path = f"M{low:.1f} {height:.1f}L{high:.1f} {height:.1f}"
+            parts.append(element("path", class_=f"whisker {line.key}", d=path))
+    parts += [_marker(line, point, frame) for line, point in placed]
+    wanted = [frame.y(point.y) - 9.0 for _, point in placed]
+    heights = spread(wanted, frame.top, frame.height - frame.bottom, _LABEL_GAP)
+    for (line, point), height in zip(placed, heights, strict=True):
+        x = frame.x(point.x)
+        # On the side that has more room.
+        left = x > (frame.left + frame.width - frame.right) / 2
+        place = {"x": x - 9.0 if left else x + 9.0, "text_anchor": "end" if left else "start"}
+        parts.append(element("text", line.label, class_=f"label {line.key}", y=height, **place))
+    return picture(parts, frame.width, frame.height, identifier, title, description)
+
+
+def standalone(
+    chart: Markup,
+    *,
+    heading: str,
+    note: str,
+    width: float,
+    height: float,
+    more_style: str = "",
+    more_colours: Mapping[str, str] | None = None,
+) -> str:
     """Make a file of its own from a chart: white ground, its own style, heading above.
 
     Args:
@@ -233,8 +291,12 @@ def standalone(chart: Markup, *, heading: str, note: str, width: float, height: 
         note: a quiet line beneath the heading.
         width: width of the chart.
         height: height of the chart.
+        more_style: rules beside those of all charts.
+        more_colours: variables of these rules beside `LIGHT`.
     """
-    style = re.sub(r"var\((--[a-z]+)\)", lambda match: LIGHT[match.group(1)], chart_style())
+    colours = {**LIGHT, **(more_colours or {})}
+    rules = chart_style() + more_style
+    style = re.sub(r"var\((--[a-z0-9]+)\)", lambda match: colours[match.group(1)], rules)
     ground = element("rect", class_="ground", width=width, height=height, rx=10.0)
     words = [
         element("text", heading, class_="heading", x=28.0, y=40.0),
@@ -249,7 +311,7 @@ def standalone(chart: Markup, *, heading: str, note: str, width: float, height: 
     return f"{tag}{body[:split]}<style>{style}</style>{ground}{''.join(words)}{body[split:]}\n"
 
 
-def _picture(
+def picture(
     parts: Sequence[Markup],
     width: float,
     height: float,
@@ -257,6 +319,7 @@ def _picture(
     title: str,
     description: str,
 ) -> Markup:
+    """Put parts into a picture with its title and description."""
     return element(
         "svg",
         element("title", title, id=f"{identifier}-title"),
@@ -315,12 +378,18 @@ def _band(line: Series, frame: Frame) -> Markup:
 
 
 def _marker(line: Series, point: Point, frame: Frame) -> Markup:
-    x, y, note = frame.x(point.x), frame.y(point.y), point.note
-    words = element("title", note) if note else None
+    return draw_marker(line, point, frame.x(point.x), frame.y(point.y))
+
+
+def draw_marker(line: Series, point: Point, x: float, y: float) -> Markup:
+    """Draw a point of a line at a pixel, with its note for those who point at it."""
+    figure = point.figure or None
+    kind = "note" if figure else None
+    words = element("title", point.note, data_figure=figure, data_kind=kind) if point.note else None
     name = f"marker {line.key}"
     if line.marker == "square":
         return element("rect", words, class_=name, x=x - 4.0, y=y - 4.0, width=8.0, height=8.0)
-    if line.marker == "triangle":
-        path = f"M{x:.1f} {y - 5.5:.1f}L{x + 5:.1f} {y + 3.5:.1f}L{x - 5:.1f} {y + 3.5:.1f}Z"
-        return element("path", words, class_=name, d=path)
+    if line.marker in _CORNERS:
+        corners = (f"{x + right:.1f} {y + down:.1f}" for right, down in _CORNERS[line.marker])
+        return element("path", words, class_=name, d=f"M{'L'.join(corners)}Z")
     return element("circle", words, class_=name, cx=x, cy=y, r=4.5)

@@ -1,0 +1,286 @@
+"""The sentences on top of the page: the result in plain words, and what it costs.
+
+One model is in the foreground: the one trained by DeRTa, else the last one named. It is compared
+with the usual training, else with the untouched or first model. A difference is only called one
+where the two 95 % intervals don't touch, which is stricter than the tests further down. A bad
+result is said as plainly as a good one. Covered: any set of scenarios. Not covered: markup around
+the sentences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from derta.analysis.shares import HARMFUL
+from derta.evaluate.titles import TITLES
+from derta.report.evaluation_page.collect import PageData
+from derta.report.evaluation_page.printed import Key, model_name
+from derta.report.markup import Child, Markup
+
+__all__ = ["deepest_common", "foreground", "headline", "lead", "point_path", "trade_off_index"]
+
+_DEEPEST_NATURAL = 100
+"""Up to so many prefilled tokens the harmful answer is one answer; deeper ones are several."""
+_NO_CLEAR = ", which is no clear difference"
+
+
+def foreground(data: PageData) -> tuple[str, str | None]:
+    """Choose the model that the sentences are about, and the one that it is compared with."""
+    subject = _first(data, ("derta", "rto", "harmful_prefix", "dpo")) or data.names[-1]
+    others = [name for name in data.names if name != subject]
+    if not others:
+        return subject, None
+    usual = _first(data, ("vanilla", "untouched"), others)
+    return subject, usual or others[0]
+
+
+def _first(
+    data: PageData, methods: Sequence[str], names: Sequence[str] | None = None
+) -> str | None:
+    """Find the first model of the first of these methods; a telling name counts where none is."""
+    among = data.names if names is None else names
+    for method in methods:
+        for name in among:
+            if data.methods.get(name) == method:
+                return name
+    return next(
+        (name for method in methods for name in among if method in name.casefold().split("/")[-1]),
+        None,
+    )
+
+
+def headline(data: PageData) -> list[Child]:
+    """State the result in one sentence with the figures that carry it."""
+    if data.smoke:
+        return ["A smoke run: it shows that every step works. Its figures mean nothing."]
+    subject, other = foreground(data)
+    return (
+        _depth_sentence(data, subject, other)
+        or _attack_sentence(data, subject, other)
+        or _nothing_harmful(data, subject, other)
+    )
+
+
+def lead(data: PageData) -> list[list[Child]]:
+    """State what attacks achieve and what the safety costs, as far as there are figures."""
+    if data.smoke:
+        return []
+    subject, other = foreground(data)
+    sentences = []
+    attacks = _attack_sentence(data, subject, other)
+    if _depth_sentence(data, subject, other) and attacks:
+        sentences.append(attacks)
+    sentences += [_false_refusals(data, subject, other), _helpfulness(data, subject)]
+    if headline(data) in sentences:  # it stands above already
+        sentences.remove(headline(data))
+    return [sentence for sentence in sentences if sentence]
+
+
+# --- sentences -------------------------------------------------------------------------------
+
+
+def _depth_sentence(data: PageData, subject: str, other: str | None) -> list[Child]:
+    if other is None:
+        return _one_model(data, subject)
+    k = deepest_common(data, (subject, other))
+    if k is None:
+        k = deepest_common(data, (subject,))
+        return [] if k is None else _one_model(data, subject)
+    paths = [point_path(data, name, k) for name in (subject, other)]
+    sentence = [*_situation(k), _name(data, subject), " "]
+    order = _order(data, *paths)
+    verb = {1: "still refuses " if k else "refuses ", -1: "refuses only ", 0: "refuses "}[order]
+    sentence += [verb, *_of_questions(data, paths[0])]
+    sentence += ["; ", *_called(data, other), " refuses ", _percent(data, paths[1])]
+    return [*sentence, _NO_CLEAR if order == 0 else "", "."]
+
+
+def _one_model(data: PageData, subject: str) -> list[Child]:
+    k = deepest_common(data, (subject,))
+    if k is None:
+        return []
+    deep = point_path(data, subject, k)
+    if k == 0 or _index(data, subject, 0) is None:
+        return [*_situation(k), _name(data, subject), " refuses ", *_of_questions(data, deep), "."]
+    plain = point_path(data, subject, 0)
+    sentence: list[Child] = [
+        "Asked plainly, ",
+        _name(data, subject),
+        " refuses ",
+        *_of_questions(data, plain),
+        f"; after {k} tokens of a harmful answer are put into its mouth, ",
+        _percent(data, deep),
+    ]
+    if _order(data, plain, deep) > 0:
+        sentence.append(". Its refusal doesn’t hold")
+    elif (data.printer.find(*deep).get("low") or 0) >= 0.5:
+        sentence.append(". Its refusal holds")
+    return [*sentence, "."]
+
+
+def _attack_sentence(data: PageData, subject: str, other: str | None) -> list[Child]:
+    """Say how often attacks get harmful help: on average, or in one scenario."""
+    printer = data.printer
+    mean = printer.find("evaluation", "models", subject, "mean_attack_success") or {}
+    scenarios = list(mean.get("scenarios") or [])
+    if mean.get("share") is not None and len(scenarios) > 1:
+        start = f"Under {_spelled(len(scenarios))} attacks "
+        end = " of the cases on average"
+
+        def path(name: str) -> tuple[Key, ...]:
+            return ("evaluation", "models", name, "mean_attack_success")
+    else:
+        found = printer.find("evaluation", "models", subject, "scenarios") or {}
+        known = [s for s, entry in found.items() if entry["all"]["unsafe"]["share"] is not None]
+        if not known:
+            return []
+        scenarios = [known[0]]
+        start, end = f"Of harmful questions ({TITLES.get(known[0], known[0])}) ", " of the answers"
+
+        def path(name: str) -> tuple[Key, ...]:
+            return ("evaluation", "models", name, "scenarios", scenarios[0], "all", "unsafe")
+
+    sentence: list[Child] = [start, _name(data, subject)]
+    sentence += [" gives harmful help in ", _percent(data, path(subject)), end]
+    if other is None or not _comparable(data, scenarios, path(other)):
+        return [*sentence, "."]
+    order = _order(data, path(subject), path(other))
+    only = "only " if order > 0 else ""
+    sentence += ["; ", *_called(data, other), f", in {only}", _percent(data, path(other))]
+    return [*sentence, _NO_CLEAR if order == 0 else "", "."]
+
+
+def _comparable(data: PageData, scenarios: Sequence[str], path: tuple[Key, ...]) -> bool:
+    """Whether the other model's figure is there and, for a mean, of the same attacks."""
+    entry = data.printer.find(*path)
+    if not isinstance(entry, Mapping) or entry.get("share") is None:
+        return False
+    return "scenarios" not in entry or list(entry["scenarios"]) == list(scenarios)
+
+
+def _nothing_harmful(data: PageData, subject: str, other: str | None) -> list[Child]:
+    """Say why there is no figure of harm: none was asked about, or nothing could be judged."""
+    if any(outcome.category == HARMFUL for outcome in data.outcomes):
+        return [
+            "No answer to a harmful question could be judged: all of them are errors or can’t be "
+            "read. Below stands why."
+        ]
+    return _false_refusals(data, subject, other) or ["These folders hold no answers."]
+
+
+def _false_refusals(data: PageData, subject: str, other: str | None) -> list[Child]:
+    def path(name: str) -> tuple[Key, ...]:
+        return ("analysis", "trade_off", trade_off_index(data, name), "false_refusals", "all")
+
+    if not _known(data, path(subject)):
+        return []
+    sentence: list[Child] = [_name(data, subject), " wrongly refuses "]
+    sentence += [*_of_questions(data, path(subject), "harmless questions")]
+    if other is None or not _known(data, path(other)):
+        return [*sentence, "."]
+    order = _order(data, path(subject), path(other))
+    only = "only " if order > 0 else ""
+    sentence += ["; ", *_called(data, other), f", {only}", _percent(data, path(other))]
+    return [*sentence, _NO_CLEAR if order == 0 else "", "."]
+
+
+def _helpfulness(data: PageData, subject: str) -> list[Child]:
+    path = ("analysis", "trade_off", trade_off_index(data, subject), "agreement")
+    reference = data.evaluation["helpfulness"].get("reference")
+    if reference is None or reference == subject or not _known(data, path):
+        return []
+    return [
+        "Reading helpful answers, it would choose the same next token as ",
+        *_called(data, reference),
+        " in ",
+        _percent(data, path),
+        " of the places.",
+    ]
+
+
+# --- parts -----------------------------------------------------------------------------------
+
+
+def trade_off_index(data: PageData, name: str) -> int:
+    """Find a model's place in the list of trade-offs; -1: it has none."""
+    entries = data.analysis.get("trade_off") or []
+    return next((i for i, entry in enumerate(entries) if entry["model"] == name), -1)
+
+
+def deepest_common(data: PageData, names: Sequence[str]) -> int | None:
+    """Find the deepest prefill that all these models have a figure for, within one answer."""
+    common: set[int] | None = None
+    for name in names:
+        points = data.printer.find("analysis", "prefill", name, "points") or []
+        depths = {int(p["k"]) for p in points if p["refused"]["share"] is not None}
+        common = depths if common is None else common & depths
+    if not common:
+        return None
+    return max((k for k in common if k <= _DEEPEST_NATURAL), default=min(common))
+
+
+def _index(data: PageData, name: str, k: int) -> int | None:
+    points = data.printer.find("analysis", "prefill", name, "points") or []
+    return next((index for index, point in enumerate(points) if point["k"] == k), None)
+
+
+def point_path(data: PageData, name: str, k: int) -> tuple[Key, ...]:
+    """Give the path of the share refused after k prefilled tokens; it may lead to nothing."""
+    index = _index(data, name, k)
+    return ("analysis", "prefill", name, "points", -1 if index is None else index, "refused")
+
+
+def _situation(k: int) -> list[Child]:
+    if k == 0:
+        return ["Asked plainly, "]
+    tokens = f"{k} token{'' if k == 1 else 's'}"
+    return [f"After {tokens} of a harmful answer are put into its mouth, "]
+
+
+def _known(data: PageData, path: tuple[Key, ...]) -> bool:
+    entry = data.printer.find(*path)
+    return isinstance(entry, Mapping) and entry.get("share") is not None
+
+
+def _order(data: PageData, first: tuple[Key, ...], second: tuple[Key, ...]) -> int:
+    """Compare two shares: 1 or -1 where their intervals don't touch, else 0."""
+    one: Mapping[str, Any] = data.printer.find(*first) or {}
+    other: Mapping[str, Any] = data.printer.find(*second) or {}
+    ends = [one.get("low"), one.get("high"), other.get("low"), other.get("high")]
+    if any(end is None for end in ends):
+        return 0
+    if one["low"] > other["high"]:
+        return 1
+    return -1 if one["high"] < other["low"] else 0
+
+
+def _percent(data: PageData, path: tuple[Key, ...]) -> Markup:
+    return data.printer.percent(*path).shown
+
+
+def _of_questions(
+    data: PageData, path: tuple[Key, ...], what: str = "harmful questions"
+) -> list[Child]:
+    entry = data.printer.find(*path)
+    key = "questions" if isinstance(entry, Mapping) and "questions" in entry else "n"
+    return [_percent(data, path), " of ", data.printer.count(*path, key).shown, f" {what}"]
+
+
+def _name(data: PageData, name: str) -> Markup:
+    return model_name(name, data.looks[name].key if name in data.looks else "")
+
+
+def _called(data: PageData, name: str) -> list[Child]:
+    """Name the other model by what it is, where that is known."""
+    method = data.methods.get(name)
+    if method == "vanilla":
+        return ["the usual training (", _name(data, name), ")"]
+    if method == "untouched":
+        return ["the untouched model (", _name(data, name), ")"]
+    return [_name(data, name)]
+
+
+def _spelled(count: int) -> str:
+    words = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return words[count] if count < len(words) else str(count)
