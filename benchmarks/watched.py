@@ -47,11 +47,12 @@ def run_watched(
         stdout=subprocess.PIPE,
         text=True,
     )
+    # Before anybody waits for it: until then its number is its own, even if it has ended already.
+    parent = psutil.Process(process.pid)
     peak = 0
 
     def watch() -> None:
         nonlocal peak
-        parent = psutil.Process(process.pid)
         while process.poll() is None:
             peak = max(peak, _family_bytes(parent))
             time.sleep(_SECONDS_BETWEEN)

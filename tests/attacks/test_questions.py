@@ -82,18 +82,19 @@ def test_a_question_of_unknown_form_is_kept_whole_and_marked(question: str, cont
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_every_question_has_a_phrase_in_reasonable_time(name: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     phrase = phrase_question(QUESTIONS[name])
     assert phrase.verb
     assert phrase.content
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(
     "piece", ["what ", "how can ", "if a, ", "so ", "what is it ", "Mr. A ", ", "]
 )
 def test_long_repetitions_take_no_long_time(piece: str) -> None:
-    start = time.perf_counter()
-    phrase_question(piece * 1000)
-    phrase_question(f"what {piece * 1000}")
-    assert time.perf_counter() - start < 4
+    # Time of this process alone: 0.01 s, and hours if a rule tries all ways to split the text.
+    start = time.process_time()
+    phrase_question(piece * 2000)
+    phrase_question(f"what {piece * 2000}")
+    assert time.process_time() - start < 4

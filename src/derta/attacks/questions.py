@@ -94,6 +94,7 @@ def phrase_question(question: str) -> Phrase:
 # --- sentences ---------------------------------------------------------------------------------
 
 _TITLE = re.compile(r"(?:\b(?:Mr|Mrs|Ms|Dr|Prof|St|No|vs|etc|Jr)|\b[A-Za-z]\.[A-Za-z])\.$")
+_TITLE_LENGTH = len("Prof.")
 _STATEMENT = re.compile(
     r"(?:I|we|he|she|they|it|there|this|my|our|his|her|their)(?:['\u2019]\w+)?\s+\S+\s+\S", re.I
 )
@@ -107,7 +108,8 @@ _AFTER_SEMICOLON = re.compile(
 def _sentences(text: str) -> list[str]:
     found: list[str] = []
     for part in re.split(r"(?<=[.!?])\s+(?=[\"'\u201c\u00bfA-Z])", text):
-        if found and _TITLE.search(found[-1]):
+        # Only the end is looked at: a thousand titles in a row must not take a thousand times longer.
+        if found and _TITLE.search(found[-1], max(0, len(found[-1]) - _TITLE_LENGTH)):
             found[-1] += f" {part}"
         else:
             found.append(part)

@@ -28,6 +28,8 @@
   const choices = [...section.querySelectorAll("[data-filter]")];
   const search = make("input", { type: "search", id: "filter-q", autocomplete: "off", spellcheck: "false" });
 
+  const alphabet = new Intl.Collator("en");
+
   let data = null; // the content of the script element
   let tokens = null; // draws heat maps of it
   let items = []; // all of them, in the order of the file
@@ -184,7 +186,7 @@
       responses += shown.length;
       found.push(item);
     }
-    const byQuestion = (a, b) => a.question.localeCompare(b.question, "en") || a.place - b.place;
+    const byQuestion = (a, b) => alphabet.compare(a.question, b.question) || a.place - b.place;
     found.sort(filters.sort === "disagreement" ? (a, b) => b.differs - a.differs || a.place - b.place : byQuestion);
     drawn = 0;
     veils = [];
