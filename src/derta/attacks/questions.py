@@ -108,7 +108,7 @@ _AFTER_SEMICOLON = re.compile(
 def _sentences(text: str) -> list[str]:
     found: list[str] = []
     for part in re.split(r"(?<=[.!?])\s+(?=[\"'\u201c\u00bfA-Z])", text):
-        # Only the end is looked at: a thousand titles in a row must not take a thousand times longer.
+        # Only the end is looked at: many titles in a row must not take ever longer.
         if found and _TITLE.search(found[-1], max(0, len(found[-1]) - _TITLE_LENGTH)):
             found[-1] += f" {part}"
         else:
