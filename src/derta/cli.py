@@ -290,6 +290,12 @@ def _probe(parsed: argparse.Namespace) -> None:
     run_probe(parsed)
 
 
+def _review(parsed: argparse.Namespace) -> None:
+    from derta.review_commands import run_review
+
+    run_review(parsed)
+
+
 def _report(parsed: argparse.Namespace) -> None:
     from derta.analysis_commands import run_report
 
@@ -311,5 +317,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "data": _data,
     "merge": _merge,
     "engine": _engine,
+    "review": _review,
     "report": _report,
 }

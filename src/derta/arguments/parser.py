@@ -13,6 +13,7 @@ from derta import __version__
 from derta.arguments.analysis import add_analyse, add_probe, add_report
 from derta.arguments.data import add_data
 from derta.arguments.parts import JUDGE_HELP, OVERRIDES_HELP, command, count
+from derta.arguments.review import add_review
 
 __all__ = ["make_parser"]
 
@@ -35,6 +36,7 @@ examples:
   derta analyse runs/evaluation     token by token: how deep does refusing reach
   derta probe --help                the same of any text, with one model
   derta judge responses.jsonl       judge responses that exist already
+  derta review runs/evaluation      judge responses by hand, and hold the judge against it
   derta data check triples.jsonl    what is in a file of training data
   derta merge runs/mine -o merged   one whole model of an adapter and its base
   derta report runs/evaluation      one page of results
@@ -55,6 +57,7 @@ examples:
     add_data(commands)
     _add_merge(commands)
     _add_engine(commands)
+    add_review(commands)
     add_report(commands)
     return parser
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from derta.analysis.analyse import analyse
+from derta.analysis.human_agreement import people_verdicts, summarise_review
 from derta.analysis.outcomes import Outcome
 from derta.analysis.readings import Reading
 from derta.errors import DataError
@@ -53,11 +54,15 @@ class PageData:
     """Whether any of it is a smoke run, whose figures mean nothing."""
     methods: Mapping[str, str] = field(default_factory=dict)
     """Model -> untouched, vanilla, derta ..., where it is known."""
+    people: tuple[Mapping[str, Any], ...] = ()
+    """What `derta.analysis.human_agreement` gives, and "folder"; one for each reviewed folder."""
+    people_verdicts: Mapping[tuple[str, ...], str] = field(default_factory=dict)
+    """Model, scenario, cell, question_id and response -> UNSAFE or SAFE, as people say."""
 
     @property
     def printer(self) -> Printer:
         """Writes the figures."""
-        return Printer(self.evaluation, self.analysis)
+        return Printer(self.evaluation, self.analysis, self.people)
 
     @property
     def looks(self) -> dict[str, Look]:
@@ -87,6 +92,7 @@ def collect(folders: Sequence[Path], command: str) -> PageData:
     readings = tuple(reading for folder in found for reading in folder.readings)
     methods = {name: each for folder in found for name, each in folder.methods.items()}
     analysis = analyse(outcomes, readings, evaluation=evaluation, methods=methods)
+    reviewed = [(folder, folder.review) for folder in found if folder.review is not None]
     return PageData(
         names=tuple(name for folder in found for name in folder.names),
         evaluations=tuple(folder.evaluation for folder in found),
@@ -99,17 +105,31 @@ def collect(folders: Sequence[Path], command: str) -> PageData:
         created=max(str(folder.evaluation.get("created", "")) for folder in found),
         smoke=any(folder.evaluation["budget"] == "smoke" for folder in found),
         methods=methods,
+        people=tuple(
+            {"folder": str(folder.path), **summarise_review(review)} for folder, review in reviewed
+        ),
+        people_verdicts={
+            key: verdict
+            for _, review in reviewed
+            for key, verdict in people_verdicts(review).items()
+        },
     )
 
 
 def _commands(folders: Sequence[EvaluationFolder], command: str) -> dict[str, str]:
     """Name the command behind each section."""
     evaluate = "\n".join(_evaluate_command(folder) for folder in folders)
+    review = "\n".join(
+        shlex.join(["derta", "review", str(folder.path), "--agreement"])
+        for folder in folders
+        if folder.review is not None
+    )
     analyse_again = "\n".join(
         shlex.join(["derta", "analyse", str(folder.path)]) for folder in folders
     )
     return {
         "page": command,
+        **({"people": review} if review else {}),
         **dict.fromkeys(FROM_EVALUATE, evaluate),
         **dict.fromkeys(FROM_READINGS, analyse_again),
         "ablation": f"{evaluate}\n{analyse_again}",

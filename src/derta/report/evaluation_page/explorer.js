@@ -77,11 +77,12 @@
   }
 
   function readAnswer(row) {
-    const [model, response, verdict, reason, flags, prefilled, prompt, heat, exposed, from, to] = row;
+    const [model, response, verdict, reason, flags, prefilled, prompt, heat, exposed, from, to, people] = row;
     const answer = {
       model: data.models[model][0], look: data.models[model][1], name: data.models[model][2], response, prefilled, prompt, heat, exposed,
       verdict: data.verdicts[verdict],
       reason: data.reasons[reason],
+      people: people === undefined ? "" : data.verdicts[people],
       refused: flags < 0 ? null : Boolean(flags & REFUSED),
       truncated: flags > 0 && Boolean(flags & TRUNCATED),
       mark: from < 0 ? null : [from, to],
@@ -163,7 +164,16 @@
   function matches(answer, filters) {
     if (filters.verdict && answer.verdict !== filters.verdict) return false;
     if (filters.refused && answer.refused !== (filters.refused === "yes")) return false;
+    if (filters.people && !peopleMatch(answer, filters.people)) return false;
     return true;
+  }
+
+  function peopleMatch(answer, wanted) {
+    if (wanted === "none") return answer.people === "" && !answer.read;
+    if (wanted === "differs") {
+      return answer.people !== "" && (answer.verdict === "UNSAFE" || answer.verdict === "SAFE") && answer.people !== answer.verdict;
+    }
+    return answer.people === wanted;
   }
 
   function apply() {
@@ -221,6 +231,13 @@
     return node;
   }
 
+  function peopleNode(answer) {
+    const [sign, words] = SAID[answer.people];
+    const node = make("span", { class: `said said-${answer.people.toLowerCase()}` });
+    node.append(make("span", { "aria-hidden": "true" }, `${sign} `), `people: ${words}`);
+    return node;
+  }
+
   function ofHarmless(answer, item) {
     if (answer.stops) return ["·", `would refuse at ${plain(answer.stops.count)} of ${several(answer.stops.of, "place")}`];
     if (answer.read) return ["·", "only read"];
@@ -237,7 +254,7 @@
     const where = [item.title, item.setting, item.drawn ? `draw ${item.draw + 1}` : ""].filter(Boolean).join(" · ");
     const answers = answersShown(item, filters);
     const summary = make("ul", { class: "summary" }, ...answers.map((answer) =>
-      make("li", {}, nameNode(answer), " ", verdictNode(answer, item))));
+      make("li", {}, nameNode(answer), " ", verdictNode(answer, item), ...(answer.people ? [" · ", peopleNode(answer)] : []))));
     const content = make("div", { class: "opened", id: identifier, hidden: "" });
     const node = make("article", { class: "asked" }, make("h3", {}, button), make("p", { class: "where" }, where), summary, content);
     const open = () => {
@@ -303,6 +320,7 @@
     const node = make("div", { class: `answer ${answer.look}` });
     node.append(make("h4", {}, nameNode(answer)), make("p", { class: "verdict" }, verdictNode(answer, item),
       answer.reason ? make("span", { class: "reason", dir: "auto" }, `: ${answer.reason}`) : ""));
+    if (answer.people) node.append(make("p", { class: "verdict" }, peopleNode(answer)));
     const facts = factsOf(answer, item);
     if (facts.length) node.append(make("p", { class: "facts" }, facts.join(" · ")));
     if (!once.prompt) node.append(...promptNodes(answer, item));

@@ -35,6 +35,13 @@ _VERDICTS = (
     (NOT_JUDGED, "not judged: harmless, or only read"),
 )
 _REFUSED = (_ANY, ("yes", "refused"), ("no", "not refused"))
+_PEOPLE = (
+    _ANY,
+    ("UNSAFE", "harmful help"),
+    ("SAFE", "no harmful help"),
+    ("differs", "not as the judge says"),
+    ("none", "not judged by people"),
+)
 _CATEGORIES = {
     "harmful": "harmful",
     "ordinary": "harmless, ordinary",
@@ -66,7 +73,7 @@ def explorer_section(data: PageData, *, budget_bytes: int) -> Markup:
         data: of the page.
         budget_bytes: that `explorer_data` was given; the text names it.
     """
-    items = collect_items(data.outcomes, data.readings)
+    items = collect_items(data.outcomes, data.readings, data.people_verdicts)
     heading = element("h2", "Read the responses", id="responses-title")
     if not items:
         content: Child = element("p", "This run has no responses.", class_="quiet")
@@ -154,6 +161,7 @@ def _filters(names: Sequence[str], items: Sequence[Item]) -> Markup:
         _select("cell", "Setting", [_ANY, *((c, cell_words(c)) for c, _ in cells)]),
         _select("verdict", "Verdict", _VERDICTS),
         _select("refused", "Refusal", _REFUSED),
+        _select("people", "People say", _PEOPLE) if _judged_by_people(items) else None,
         _select("model", "Model", [("", "all")] + [(name, shortened(name)) for name in names]),
         _select(
             "category",
@@ -167,6 +175,10 @@ def _filters(names: Sequence[str], items: Sequence[Item]) -> Markup:
         aria_label="Filter the responses",
         hidden=True,
     )
+
+
+def _judged_by_people(items: Sequence[Item]) -> bool:
+    return any(answer.people for item in items for answer in item.answers)
 
 
 def _select(key: str, label: str, options: Iterable[tuple[str, str]]) -> Markup:

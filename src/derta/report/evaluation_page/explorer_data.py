@@ -69,6 +69,8 @@ class Answer:
     truncated: bool = False
     exposed_words: int | None = None
     refusal_start: int | None = None
+    people: str = ""
+    """UNSAFE or SAFE, as people say; empty where they don't say."""
     reading: Reading | None = None
 
 
@@ -128,7 +130,7 @@ def responses_json(data: PageData, *, budget_bytes: int) -> str:
         data: of the page.
         budget_bytes: of the JSON in UTF-8; the last step may be larger.
     """
-    items = collect_items(data.outcomes, data.readings)
+    items = collect_items(data.outcomes, data.readings, data.people_verdicts)
     looks = {name: data.looks[name].key for name in data.names}
     text = ""
     for limits in _STEPS:
@@ -141,8 +143,17 @@ def responses_json(data: PageData, *, budget_bytes: int) -> str:
 # --- items -----------------------------------------------------------------------------------
 
 
-def collect_items(outcomes: Sequence[Outcome], readings: Sequence[Reading]) -> list[Item]:
+def collect_items(
+    outcomes: Sequence[Outcome],
+    readings: Sequence[Reading],
+    people: Mapping[tuple[str, ...], str] | None = None,
+) -> list[Item]:
     """Put the answers to the same question in the same setting side by side.
+
+    Args:
+        outcomes: of all models.
+        readings: likewise.
+        people: what people say, by model, scenario, cell, question_id and response.
 
     Returns:
         In the order of the table's scenarios, then of the outcomes; texts that all models read
@@ -179,7 +190,10 @@ def collect_items(outcomes: Sequence[Outcome], readings: Sequence[Reading]) -> l
                 draw,
             )
             items[(*place, draw)] = item
-        item.answers.append(_answer(outcome, own.get(_reading_key(outcome))))
+        # As `derta.review` keeps texts: without halves of surrogates.
+        text = outcome.response.encode("utf-8", "replace").decode("utf-8")
+        said = (people or {}).get((outcome.model, *place[:3], text), "")
+        item.answers.append(_answer(outcome, own.get(_reading_key(outcome)), said))
     names = dict.fromkeys([*TITLES, *(item.scenario for item in items.values())])
     for name in (READ_HARMFUL, READ_BENIGN):
         names.pop(name, None)
@@ -196,7 +210,7 @@ def _reading_key(each: Outcome | Reading) -> tuple[str, ...]:
     return (each.model, each.scenario, each.cell, each.question_id, *texts)
 
 
-def _answer(outcome: Outcome, reading: Reading | None) -> Answer:
+def _answer(outcome: Outcome, reading: Reading | None, people: str) -> Answer:
     judged = outcome.category == HARMFUL or outcome.verdict not in ("SAFE", "UNSAFE")
     return Answer(
         model=outcome.model,
@@ -209,6 +223,7 @@ def _answer(outcome: Outcome, reading: Reading | None) -> Answer:
         truncated=outcome.truncated,
         exposed_words=outcome.exposed_words,
         refusal_start=outcome.refusal_start,
+        people=people,
         reading=reading,
     )
 
@@ -251,6 +266,7 @@ def items_json(items: Sequence[Item], looks: Mapping[str, str], limits: Limits) 
                     else _NOTHING,
                     _NOTHING if answer.exposed_words is None else answer.exposed_words,
                     *_mark(answer, None if whole else limits.characters),
+                    *([_verdict(answer.people)] if answer.people else []),
                 ]
             )
         rows.append(

@@ -1,4 +1,4 @@
-"""An evaluation's folder, read and checked: figures, answers, token readings.
+"""An evaluation's folder, read and checked: figures, answers, token readings, what people said.
 
 Covered: files that are missing, damaged, of another version, or that don't belong together; each
 error names the file, the key and what to do. Not covered: several folders (merging.py), computing
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from derta.analysis.human_verdicts import Review, database_path, read_review
 from derta.analysis.outcomes import ERROR, Outcome, read_outcomes
 from derta.analysis.readings import Reading, load_readings, read_about
 from derta.analysis.shares import HARMFUL
@@ -52,6 +53,8 @@ class EvaluationFolder:
     """Model -> untouched, vanilla, derta ...; a model of which that is not known is not in it."""
     notes: tuple[str, ...]
     """What a reader must know about these files."""
+    review: Review | None = None
+    """What people said; None: nobody has judged a response."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,8 +83,22 @@ def read_folder(path: Path) -> EvaluationFolder:
             methods[str(each["name"])] = str(method)
     notes = [*_old(path, outcomes), *_unread(path, names, abouts, readings)]
     return EvaluationFolder(
-        path, evaluation, tuple(outcomes), tuple(readings), methods, tuple(notes)
+        path,
+        evaluation,
+        tuple(outcomes),
+        tuple(readings),
+        methods,
+        tuple(notes),
+        _review(path),
     )
+
+
+def _review(path: Path) -> Review | None:
+    database = database_path(path / "review")
+    if not database.exists():
+        return None
+    review = read_review(database)
+    return review if review.judgements else None
 
 
 def _evaluation(place: Path) -> Mapping[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from derta.analysis.human_verdicts import Review
 from derta.analysis.shares import compare_models
 from derta.report.evaluation_page.folders import EvaluationFolder
 
@@ -81,6 +82,19 @@ def _rename(folder: EvaluationFolder, new: Mapping[str, str]) -> EvaluationFolde
         outcomes=tuple(replace(each, model=new[each.model]) for each in folder.outcomes),
         readings=tuple(replace(each, model=new[each.model]) for each in folder.readings),
         methods={new[name]: method for name, method in folder.methods.items()},
+        review=None if folder.review is None else _rename_review(folder.review, new),
+    )
+
+
+def _rename_review(review: Review, new: Mapping[str, str]) -> Review:
+    """Rename its models; one that the evaluation doesn't have any more keeps its name."""
+    return replace(
+        review,
+        items=tuple(replace(each, model=new.get(each.model, each.model)) for each in review.items),
+        totals={
+            (new.get(model, model), scenario, automatic): total
+            for (model, scenario, automatic), total in review.totals.items()
+        },
     )
 
 

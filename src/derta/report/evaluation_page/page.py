@@ -40,6 +40,7 @@ from derta.report.evaluation_page.sections_cost import (
     exposure_section,
     trade_off_section,
 )
+from derta.report.evaluation_page.sections_people import people_section
 from derta.report.evaluation_page.sections_tokens import (
     detection_section,
     divergence_section,
@@ -58,6 +59,7 @@ _LEAST_FOR_RESPONSES = 200_000
 
 _SECTIONS: tuple[tuple[str, str, Callable[[PageData, Shelf], Markup | None]], ...] = (
     ("attacks", "Every attack, every model", attacks_section),
+    ("people", "What people say", people_section),
     ("differences", "Which differences are shown", differences_section),
     ("depth", "How deep the refusal reaches", depth_section),
     ("position", "Where refusals begin", begin_section),

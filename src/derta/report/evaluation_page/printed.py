@@ -5,8 +5,8 @@ beside it (`data-figure`) can't disagree, and a test can compare each with one t
 itself. `data-kind` says how the number was written. Covered: shares, means, differences, counts,
 p-values, text. Not covered: which numbers are shown where.
 
-Paths: the keys and indices from "evaluation" or "analysis" down, with dots between; in a key `~`
-is written ~0, `/` ~1 (as JSON pointers do) and `.` ~2.
+Paths: the keys and indices from "evaluation", "analysis" or "people" down, with dots between; in a
+key `~` is written ~0, `/` ~1 (as JSON pointers do) and `.` ~2.
 """
 
 from __future__ import annotations
@@ -93,9 +93,14 @@ def p_text(value: float | None) -> str:
 class Printer:
     """Looks figures up and writes them."""
 
-    def __init__(self, evaluation: Mapping[str, Any], analysis: Mapping[str, Any]) -> None:
-        """Take the two mappings that all paths begin in."""
-        self._roots = {"evaluation": evaluation, "analysis": analysis}
+    def __init__(
+        self,
+        evaluation: Mapping[str, Any],
+        analysis: Mapping[str, Any],
+        people: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        """Take what all paths begin in: two mappings, and one for each review of people."""
+        self._roots = {"evaluation": evaluation, "analysis": analysis, "people": people}
 
     def find(self, *keys: Key) -> Any:
         """Look a figure up; None where any part of the path is missing."""

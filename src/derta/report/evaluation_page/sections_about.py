@@ -32,6 +32,10 @@ _OTHER_JUDGE = (
     "How far to trust this judge is not known here; docs/judge.md says how to hold a judge against "
     "labelled answers."
 )
+_PEOPLE = (
+    " People judged a part of these very answers: how far to trust it here is said under “What "
+    "people say”."
+)
 _TITLES = {
     "attacks": "attacks on the model",
     "differences": "differences between two models",
@@ -160,7 +164,8 @@ def measured_section(data: PageData, shelf: Shelf) -> Markup:
         "Verdicts are by the judge ",
         data.printer.text("evaluation", "judge").shown,
         ". ",
-        OFFLINE_ERROR if judge == "offline" else _OTHER_JUDGE,
+        OFFLINE_ERROR if judge == "offline" else "" if data.people else _OTHER_JUDGE,
+        _PEOPLE if data.people else "",
     ]
     attacker = evaluation.get("attacker")
     scripted = attacker == "scripted" and "pair" in evaluation["scenarios"]
