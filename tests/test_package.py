@@ -21,6 +21,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.slowness import idle_seconds
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SOURCE = REPOSITORY / "src"
 HEAVY_LIBRARIES = {"accelerate", "inspect_ai", "matplotlib", "peft", "torch", "transformers"}
@@ -46,7 +48,7 @@ def run_python(*arguments: str, folder: Path, search_path: Path | None = None) -
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -166,13 +168,12 @@ print(derta.__file__)
 
 
 def test_help_answers_within_a_second(tmp_path: Path) -> None:
-    durations_seconds = []
-    for _ in range(3):
+    def seconds_to_help() -> float:
         start = time.perf_counter()
         run_python("-m", "derta", "--help", folder=tmp_path)
-        durations_seconds.append(time.perf_counter() - start)
-    # Typically 0.35 s or less; the bound leaves room for a busy machine.
-    assert min(durations_seconds) < 1.0
+        return time.perf_counter() - start
+
+    assert idle_seconds(seconds_to_help) < 1.0  # typically 0.35 s or less
 
 
 @pytest.mark.parametrize(

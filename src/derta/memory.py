@@ -3,14 +3,17 @@
 A training step on the CPU allocates the same large tensors again and again. glibc hands each of
 them back at once (by default everything over 128 kB is mapped afresh), so every step pays for
 clearing the same pages. Measured on two cores with the default model: docs/quickstart.md.
+What is kept this way must be given back when the work is done: else one model after the other adds
+its own share to the process.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_back_freed_memory", "keep_freed_memory"]
 
 # mallopt's parameters (malloc.h).
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -32,3 +35,18 @@ def keep_freed_memory() -> bool:
         (_TOP_PAD, 256 * 2**20),
     )
     return all([mallopt(parameter, value) for parameter, value in settings])
+
+
+def give_back_freed_memory() -> bool:
+    """Give all freed memory back to the operating system; return whether there was any.
+
+    Threads that have ended leave what they freed behind, too. False on systems without glibc.
+    """
+    gc.collect()  # a model in a reference cycle holds its weights
+    if sys.platform != "linux":
+        return False
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        return False
+    return bool(trim(0))

@@ -432,7 +432,7 @@ assert len(found["models"]) == 3
 assert len(frames.false_stops(folder))
 """
     finished = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=False
     )
     assert finished.returncode == 0, finished.stderr
 

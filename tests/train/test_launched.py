@@ -62,7 +62,7 @@ def launched(arguments: Sequence[str], cwd: Path) -> subprocess.CompletedProcess
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True,
         text=True,
-        timeout=400,
+        timeout=1200,
         check=False,
         cwd=cwd,
     )

@@ -26,7 +26,7 @@ from derta.evaluate.local_models import (
 from derta.evaluate.provider import local_model
 from derta.files import digest
 from derta.matmul import onednn_matmul
-from derta.memory import keep_freed_memory
+from derta.memory import give_back_freed_memory, keep_freed_memory
 
 __all__ = ["Subject", "make_subjects"]
 
@@ -82,10 +82,13 @@ class Subject:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Compute fast meanwhile, and let the weights go at the end."""
-        with onednn_matmul():
-            yield
-        self._loaded = None
+        """Compute fast meanwhile, and let the weights and all memory go at the end."""
+        try:
+            with onednn_matmul():
+                yield
+        finally:
+            self._loaded = None
+            give_back_freed_memory()
 
     @property
     def longest(self) -> int | None:

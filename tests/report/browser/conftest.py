@@ -29,7 +29,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--no-first-run",
 )
-TIMEOUT_MILLISECONDS = 15_000
+TIMEOUT_MILLISECONDS = 60_000
 COMMAND = "derta report runs/made-up"
 
 

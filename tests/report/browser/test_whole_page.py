@@ -24,11 +24,12 @@ from tests.report.browser.looking import (
     poor_contrasts,
     tab_stops,
 )
+from tests.slowness import idle_seconds
 
 pytestmark = pytest.mark.slow
 
 SECONDS_TO_OPEN = 2.0
-"""Best of three, so that a busy machine doesn't decide; 0.5 s is usual on an idle one."""
+"""As on an idle machine, where 0.5 s is usual."""
 LARGEST_BYTES = 5_000_000
 
 
@@ -65,32 +66,33 @@ def test_whatever_a_page_may_not_do_would_be_seen(tmp_path, open_page, problems)
 def test_a_suite_of_three_models_is_under_5_mb_and_opens_in_two_seconds(made, open_page):
     path = made(questions=40)
     assert path.stat().st_size < LARGEST_BYTES
-    opened, usable = [], []
-    for _ in range(3):
-        start = time.perf_counter()
+
+    def seconds_to_read():
         page = open_page(path)
-        usable.append(time.perf_counter() - start)
-        opened.append(
-            page.evaluate(
-                "() => performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
-            )
-            / 1000
+        took = page.evaluate(
+            "() => performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
         )
         page.close()
-    assert min(opened) < SECONDS_TO_OPEN
-    assert min(usable) < SECONDS_TO_OPEN  # with the responses listed, and the window opened
+        return took / 1000
+
+    assert idle_seconds(seconds_to_read) < SECONDS_TO_OPEN
+    assert idle_seconds(lambda: seconds_to_use(open_page, path)) < SECONDS_TO_OPEN
 
 
 def test_a_run_too_large_for_the_page_still_opens_in_two_seconds(made, open_page):
     path = made(questions=120)
     assert path.stat().st_size < LARGEST_BYTES
-    usable = []
-    for _ in range(3):
-        start = time.perf_counter()
-        page = open_page(path)
-        usable.append(time.perf_counter() - start)
-    assert min(usable) < SECONDS_TO_OPEN
-    assert page.locator("article.asked").count() == 25
+    assert idle_seconds(lambda: seconds_to_use(open_page, path)) < SECONDS_TO_OPEN
+    assert open_page(path).locator("article.asked").count() == 25
+
+
+def seconds_to_use(open_page, path):
+    """Until the window is open and the responses are listed."""
+    start = time.perf_counter()
+    page = open_page(path)
+    took = time.perf_counter() - start
+    page.close()
+    return took
 
 
 # --- without mouse, script, light or room ------------------------------------------------------
