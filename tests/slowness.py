@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 __all__ = ["idle_seconds", "slowness"]
 
-_LOOP_SECONDS = 0.3
+_LOOP_SECONDS = 0.15
 """Of the loop below, on a core of an idle machine; a faster one counts as one like that."""
 
 
@@ -20,7 +20,7 @@ def slowness() -> float:
     """Say how many times slower than an idle machine this one is just now, at least 1."""
     start = time.perf_counter()
     total = 0
-    for number in range(5_000_000):
+    for number in range(2_500_000):
         total += number
     return max(1.0, (time.perf_counter() - start) / _LOOP_SECONDS)
 
