@@ -58,9 +58,17 @@ def fences(path: Path, *languages: str) -> list[str]:
 
 
 def code_lines(path: Path) -> Iterator[str]:
-    """Every line of code on a page: indented, fenced or inline, without its comment."""
+    """Every line of code on a page: indented, fenced or inline, without its comment.
+
+    What stands in ```text is what a command prints.
+    """
     text = re.sub(r"\\\n\s*", "", text_of(path))  # a backslash continues a line
-    lines = [line for language, body in FENCE.findall(text) for line in body.splitlines()]
+    lines = [
+        line
+        for language, body in FENCE.findall(text)
+        if language != "text"
+        for line in body.splitlines()
+    ]
     outside = FENCE.sub("", text)
     lines += [line for line in outside.splitlines() if line.startswith("    ")]
     lines += INLINE_CODE.findall(outside)
