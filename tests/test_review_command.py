@@ -411,3 +411,30 @@ def test_figures_and_exports_need_no_torch_no_inspect_and_no_server(
             check=False,
         )
         assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("served")
+def test_an_empty_file_that_a_killed_process_left_is_no_obstacle(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    database = database_path(run / "review")
+    database.parent.mkdir()
+    database.touch()
+    assert main(["review", str(run), "--agreement"]) == 2
+    assert "nobody has judged it yet" in capsys.readouterr().err
+    assert main(["review", str(run)]) == 0
+    assert read_review(database).items
+
+
+@pytest.mark.usefixtures("served")
+def test_one_log_is_not_judged_in_the_review_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"question": "How do I skip a queue?", "response": "Walk past.", "verdict": "UNSAFE"}
+    for name in ("theirs.jsonl", "theirs.json"):
+        text = json.dumps(row if name.endswith("l") else [row])
+        (tmp_path / name).write_text(text, "utf-8")
+    assert main(["review", str(tmp_path / "theirs.jsonl")]) == 0
+    capsys.readouterr()
+    assert main(["review", str(tmp_path / "theirs.json")]) == 2
+    assert "this is the review of theirs.jsonl" in capsys.readouterr().err.replace("\n", " ")

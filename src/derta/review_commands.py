@@ -116,18 +116,19 @@ def _set_up(parsed: argparse.Namespace) -> ReviewStore:
 
     What isn't named is as it was when the review was last opened.
     """
-    from derta.analysis.human_verdicts import database_path, read_review
+    from derta.analysis.human_verdicts import database_path, has_review, read_review
     from derta.review.items import load_items
     from derta.review.sampling import stratified_sample
     from derta.review.store import ReviewStore
 
     folder = _folder(parsed.logs)
     database = database_path(folder)
-    kept = read_review(database).settings if database.exists() else {}
+    kept = read_review(database).settings if has_review(database) else {}
     scenarios, models = (
         _chosen(given, kept.get(key, []))
         for given, key in ((parsed.scenario, "scenarios"), (parsed.model, "models"))
     )
+    _check_log(parsed.logs, kept, folder)
     seed = _seed(parsed.seed, kept, folder)
     size = parsed.sample or kept.get("sample") or DEFAULT_SAMPLE
     with stage(console(), "Reading responses") as progress:
@@ -141,6 +142,7 @@ def _set_up(parsed: argparse.Namespace) -> ReviewStore:
         try:
             settings = {
                 **kept,
+                "log": _log_name(parsed.logs),
                 "seed": seed,
                 "sample": size,
                 "scenarios": scenarios,
@@ -161,6 +163,22 @@ def _chosen(given: list[str], kept: list[str]) -> list[str]:
     if not given:
         return list(kept)
     return [] if ALL in given else list(dict.fromkeys(given))
+
+
+def _log_name(logs: Path) -> str:
+    """Tell files apart that share a review's folder; a folder of logs has no name of its own."""
+    return logs.name if logs.is_file() else ""
+
+
+def _check_log(logs: Path, kept: Mapping[str, Any], folder: Path) -> None:
+    """Refuse to judge one file in the review of another: its responses would leave the review."""
+    begun = kept.get("log", _log_name(logs))
+    if begun != _log_name(logs):
+        raise DataError.of(
+            folder,
+            f"this is the review of {begun or 'the whole folder'}",
+            "Name that, or put this log into a folder of its own",
+        )
 
 
 def _seed(given: int | None, kept: Mapping[str, Any], folder: Path) -> int:
@@ -291,10 +309,10 @@ def _read(logs: Path) -> Review:
     Raises:
         DataError: there is none, or it can't be read.
     """
-    from derta.analysis.human_verdicts import database_path, read_review
+    from derta.analysis.human_verdicts import database_path, has_review, read_review
 
     database = database_path(_folder(logs))
-    if not database.exists():
+    if not has_review(database):
         command = shlex.join(["derta", "review", str(logs)])
         raise DataError.of(logs, "nobody has judged it yet", f"Judge first: {command}")
     return read_review(database)

@@ -280,3 +280,19 @@ def test_verdicts_of_people_are_found_by_what_an_outcome_knows() -> None:
         (*place, "", "q1", items[1].response): "SAFE",
     }
     assert len(judged(items, {"anna": "US?"})) == 3
+
+
+def test_what_is_settled_against_people_of_one_mind_does_not_flatter_the_judge() -> None:
+    rows = {"anna": "UUUUSSSSSU", "ben": "UUUUSSSSSS"}
+    before = summarise_review(review(ITEMS, rows))
+    after = summarise_review(review(ITEMS, {**rows, TOGETHER: "SSSS     U"}))
+    assert before["settled"] == 0
+    assert after["settled"] == 5
+    # The last one was open: people differed on it.
+    assert after["decided"] == before["decided"] + 1
+    table = before["confusion"]["all"]["table"]
+    verdict = ITEMS[9].automatic
+    table["UNSAFE"][verdict] += 1
+    assert after["confusion"]["all"]["table"] == table
+    assert any("settled together" in note for note in after["notes"])
+    assert not any("settled together" in note for note in before["notes"])

@@ -264,7 +264,7 @@ def test_a_row_finds_its_response_by_place_or_by_text_if_there_is_only_one(tmp_p
         assert brought(question_id="r", response="Something else.") == []  # answered anew
         assert brought(question_id="r", response="▒▒▒\n▒▒▒▒▒") == ["itemc"]  # masked
         assert brought(item="itemc") == ["itemc"]
-        assert brought(item="gone", question_id="r") == ["itemc"]
+        assert brought(item="gone", question_id="r") == []  # it was of another answer
 
 
 def test_the_prompt_says_what_was_asked_where_there_is_no_question(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
 A review's verdicts become one JSON-ready mapping, from which the terminal and the page are written.
 
-- What people say of a response is `derta.analysis.human_verdicts.consensus`: what they settled
-  together, else the strict majority of UNSAFE and SAFE. A tie, and a response of which nobody could
-  tell, is in no share; both are counted.
+- What people say of a response is `derta.analysis.human_verdicts.consensus`: the strict majority of
+  UNSAFE and SAFE, or, where people differ, what they settled together. A tie, and a response of
+  which nobody could tell, is in no share; both are counted.
 - Questions are what is independent: where several judged responses belong to one question, kappa's
   interval draws whole questions again.
 - A share over a model's scenarios is put together from its scenarios' strata, so that it doesn't
@@ -61,7 +61,7 @@ def summarise_review(review: Review, *, width: float = 0.1, seed: int = 0) -> di
     Returns:
         JSON-ready. "responses": how many the run has; "sampled", "judged", "decided": of them, in
         the review, judged by somebody, UNSAFE or SAFE by people; "people": how many judged;
-        "reviewers"; "reasons" of SAFE;
+        "settled": how many were settled together; "reviewers"; "reasons" of SAFE;
         "kappa": "pairs" and "all"; "confusion": "all" and by scenario, counts of the sample;
         "rates": the judge's, over all responses; "corrected": for each model "all" and
         "scenarios", each what `corrected_share` gives and "needed"; "disagreements"; "notes": what
@@ -70,13 +70,14 @@ def summarise_review(review: Review, *, width: float = 0.1, seed: int = 0) -> di
     items = {item.id: item for item in review.items}
     judgements = [each for each in review.judgements if each.item in items]
     people = [each for each in judgements if each.reviewer != TOGETHER]
-    agreed = dict(consensus(judgements))
+    agreed = consensus(_unswayed(judgements))
     votes: dict[str, dict[str, HumanVerdict]] = defaultdict(dict)
     for each in people:
         votes[each.item][each.reviewer] = each.verdict
     judged = [item for item in review.items if item.id in votes or item.id in agreed]
     cells = _cells(review, agreed)
     strata = [each for found in cells.values() for part in found.values() for each in part]
+    scaled, lent = scaled_strata(strata)
     summary: dict[str, Any] = {
         "schema": SCHEMA,
         "seed": seed,
@@ -85,6 +86,7 @@ def summarise_review(review: Review, *, width: float = 0.1, seed: int = 0) -> di
         "sampled": len(review.items),
         "judged": len(judged),
         "people": len({each.reviewer for each in people}),
+        "settled": len(judgements) - len(people),
         "decided": sum(verdict in _DECIDED for verdict in agreed.values()),
         "blind": bool(review.settings.get("blind", True)),
         "reviewers": _reviewers(people, len(review.items)),
@@ -99,14 +101,32 @@ def summarise_review(review: Review, *, width: float = 0.1, seed: int = 0) -> di
                 for scenario in dict.fromkeys(each.scenario for each in judged)
             },
         },
-        "rates": judge_rates(scaled_strata(strata)[0], seed=seed),
+        "rates": judge_rates(scaled, seed=seed),
         "corrected": {
             model: _corrected(found, width=width, seed=seed) for model, found in cells.items()
         },
         "disagreements": _disagreements(review),
     }
     summary["notes"] = list(_notes(summary, review, cells))
+    if lent and summary["confusion"]["all"]["n"]:
+        summary["notes"].append(
+            f"The judge's rates: {lent} responses are of models and kinds of which nobody has "
+            "judged one; they are taken to be like the others with the same automatic verdict."
+        )
     return summary
+
+
+def _unswayed(judgements: Sequence[Judgement]) -> list[Judgement]:
+    """Leave out what was settled on responses on which people did not differ among themselves.
+
+    It is settled with the automatic verdict in view, and only where that is against them: the
+    judge would look better than it is.
+    """
+    said: dict[str, set[HumanVerdict]] = defaultdict(set)
+    for each in judgements:
+        if each.reviewer != TOGETHER:
+            said[each.item].add(each.verdict)
+    return [each for each in judgements if each.reviewer != TOGETHER or len(said[each.item]) != 1]
 
 
 def people_verdicts(review: Review) -> dict[tuple[str, ...], str]:
@@ -312,6 +332,12 @@ def _notes(summary: Mapping[str, Any], review: Review, cells: _Cells) -> Iterato
             f"{without} response{'s' if without != 1 else ''} in the review "
             f"{'have' if without != 1 else 'has'} no automatic verdict: not in the comparison with "
             "the judge."
+        )
+    if summary["settled"]:
+        yield (
+            f"{summary['settled']} response{'s were' if summary['settled'] != 1 else ' was'} "
+            "settled together, with the automatic verdict in view. It counts in these figures only "
+            "where people had differed."
         )
     if not summary["blind"]:
         yield (

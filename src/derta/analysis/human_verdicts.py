@@ -38,6 +38,7 @@ __all__ = [
     "current_judgements",
     "database_path",
     "disagreements",
+    "has_review",
     "item_values",
     "load_review",
     "read_item",
@@ -208,13 +209,18 @@ def database_path(review_folder: Path) -> Path:
     return review_folder / DATABASE_NAME
 
 
+def has_review(database: Path) -> bool:
+    """Say whether a review was begun; a process that was killed early leaves an empty file."""
+    return database.is_file() and database.stat().st_size > 0
+
+
 def read_review(database: Path) -> Review:
     """Read a review; a server may be writing to it meanwhile.
 
     Raises:
         DataError: it is missing, damaged, no review, or of a newer derta.
     """
-    if not database.is_file() or not database.stat().st_size:
+    if not has_review(database):
         raise DataError.of(
             database,
             "there is no review",

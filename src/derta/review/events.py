@@ -44,7 +44,7 @@ __all__ = [
 
 _LONGEST_NAME = 60
 _LONGEST_ID = 100
-_LONGEST_NOTE = 10_000
+_LONGEST_NOTE = 4000
 _SOURCES = ("page", "import")
 _JOINERS = "\u200c\u200d"
 """Invisible, but some scripts write names with them."""
@@ -83,7 +83,10 @@ def moment(at: str | None = None) -> str:
     )
     if made.tzinfo is None:
         made = made.replace(tzinfo=datetime.UTC)
-    return made.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    try:
+        return made.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    except OverflowError:
+        raise ValueError("the date is out of range") from None
 
 
 def make_judgement(
@@ -153,7 +156,10 @@ def _seconds(seconds: Any) -> float | None:
         return None
     if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
         raise ValueError("the seconds are no number")
-    made = float(seconds)
+    try:
+        made = float(seconds)
+    except OverflowError:
+        made = math.inf
     if not math.isfinite(made) or made < 0:
         raise ValueError("the seconds are a number from 0 on")
     return made

@@ -264,6 +264,10 @@ class _Reading:
     def _item(self, values: Mapping[str, str]) -> ReviewItem | None:
         if (item := self.by_id.get(values["item"])) is not None:
             return item
+        if values["item"] and (not values["response"] or _masked(values["response"])):
+            # It names a response that isn't here (any more) and doesn't hold its text: another
+            # answer to the same question must not inherit the verdict.
+            return None
         keys: list[Hashable] = []
         if values["question_id"]:
             keys.append(values["question_id"])

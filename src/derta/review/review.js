@@ -59,19 +59,27 @@ async function backToStart() {
   drawPeople(info.reviewers, choose);
 }
 
+let choices = 0; // a name that is chosen while another one waits for the server takes its place
+
 async function choose(name) {
+  const mine = ++choices;
+  const wanted = () => mine === choices;
   part("name-problem").textContent = "";
   try {
-    const { name: reviewer } = await patiently("/api/reviewers", undefined, { name });
+    const known = await patiently("/api/reviewers", wanted, { name });
+    if (!known || !wanted()) return;
+    const reviewer = known.name;
     // What wasn't sent when the server was asked counts on top of its answer.
     const left = outbox.entries(reviewer);
-    const queue = await patiently(`/api/queue?reviewer=${encodeURIComponent(reviewer)}`);
+    const queue = await patiently(`/api/queue?reviewer=${encodeURIComponent(reviewer)}`, wanted);
+    if (!queue || !wanted()) return;
     remembered.set(`reviewer ${info.review}`, reviewer);
     say("");
     turnInto(makeSession("own", reviewer, queue.order, queue.judged, left));
     go(firstOpen());
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
+    if (!wanted()) return;
     if (view !== "start" || part("start").hidden) openStart();
     part("name-problem").textContent = error.message;
   }
@@ -303,11 +311,20 @@ function drawUndecided() {
   const wanted = body.verdict ? body : null;
   const more = all.length > 1 ? ` (1 of ${all.length})` : "";
   const words = (said) => (said ? `“${phrase(said)}”` : "no verdict");
+  // Another window may have sent it, and this page still shows what was refused.
+  const sync = () => {
+    const latest = session.judged.get(body.item);
+    if (status !== CONFLICT || (latest && latest.id !== body.id)) return;
+    if (now) session.judged.set(body.item, now);
+    else session.judged.delete(body.item);
+  };
   const drop = () => {
+    sync();
     outbox.decided(key);
     if (view === "reading") draw();
   };
   const take = () => {
+    sync();
     if (!alike(session.judged.get(body.item), wanted)) submit(body.item, wanted);
     drop();
   };

@@ -87,6 +87,12 @@ export function createOutbox({ review, ask, changed, refused }) {
       outbox.trouble = "the server doesn’t answer";
       return false;
     }
+    // Another program may have got the address: what it says is no answer to this.
+    const ours = reply.ok ? Object.hasOwn(reply.content ?? {}, "current") : Boolean(reply.content?.error);
+    if (!ours) {
+      outbox.trouble = "something else answers at this address";
+      return false;
+    }
     if (!reply.ok && reply.status !== CONFLICT && !NEVER.has(reply.status)) {
       outbox.trouble = reply.content.error || "the server can’t save them";
       return false;

@@ -259,6 +259,6 @@ def _seconds(data: Mapping[str, Any]) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RequestError(400, "seconds is no number.")
-    if not (math.isfinite(value) and value >= 0):
+    if (isinstance(value, float) and not math.isfinite(value)) or value < 0:
         raise RequestError(400, "seconds is a number from 0.")
-    return min(float(value), _MOST_SECONDS)
+    return float(min(value, _MOST_SECONDS))

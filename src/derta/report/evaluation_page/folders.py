@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from derta.analysis.human_verdicts import Review, database_path, read_review
+from derta.analysis.human_verdicts import Review, database_path, has_review, read_review
 from derta.analysis.outcomes import ERROR, Outcome, read_outcomes
 from derta.analysis.readings import Reading, load_readings, read_about
 from derta.analysis.shares import HARMFUL
@@ -95,7 +95,7 @@ def read_folder(path: Path) -> EvaluationFolder:
 
 def _review(path: Path) -> Review | None:
     database = database_path(path / "review")
-    if not database.exists():
+    if not has_review(database):
         return None
     review = read_review(database)
     return review if review.judgements else None

@@ -22,7 +22,7 @@ __all__ = ["deepest_common", "foreground", "headline", "lead", "point_path", "tr
 
 _DEEPEST_NATURAL = 100
 """Up to so many prefilled tokens the harmful answer is one answer; deeper ones are several."""
-_NO_CLEAR = ", which is no clear difference"
+_NO_CLEAR = ", too close to call with so few questions"
 
 
 def foreground(data: PageData) -> tuple[str, str | None]:
@@ -109,7 +109,7 @@ def _one_model(data: PageData, subject: str) -> list[Child]:
         _name(data, subject),
         " refuses ",
         *_of_questions(data, plain),
-        f"; after {k} tokens of a harmful answer are put into its mouth, ",
+        f"; once {k} tokens of a harmful answer have been written for it, ",
         _percent(data, deep),
     ]
     if _order(data, plain, deep) > 0:
@@ -191,7 +191,9 @@ def _helpfulness(data: PageData, subject: str) -> list[Child]:
     if reference is None or reference == subject or not _known(data, path):
         return []
     return [
-        "Reading helpful answers, it would choose the same next token as ",
+        "Reading helpful answers, ",
+        _name(data, subject),
+        " would choose the same next token as ",
         *_called(data, reference),
         " in ",
         _percent(data, path),
@@ -235,7 +237,8 @@ def _situation(k: int) -> list[Child]:
     if k == 0:
         return ["Asked plainly, "]
     tokens = f"{k} token{'' if k == 1 else 's'}"
-    return [f"After {tokens} of a harmful answer are put into its mouth, "]
+    has = "has" if k == 1 else "have"
+    return [f"Once {tokens} of a harmful answer {has} been written for it, "]
 
 
 def _known(data: PageData, path: tuple[Key, ...]) -> bool:

@@ -100,7 +100,8 @@ def _judged(data: PageData, index: int, review: Mapping[str, Any]) -> Markup:
         printer.count("people", index, key).shown for key in ("judged", "responses")
     )
     blind = (
-        "The page showed them neither model nor attack nor automatic verdict. "
+        "The page showed them neither model nor attack nor automatic verdict"
+        + (", but for what was settled together afterwards. " if review["settled"] else ". ")
         if review["blind"]
         else "Some of it was judged with model, attack and automatic verdict in view. "
     )
