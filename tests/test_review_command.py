@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from derta.analysis.human_verdicts import database_path, read_review
+from derta.analysis.review_database import database_path, read_review
 from derta.arguments import make_parser
 from derta.cli import main
 from derta.review_commands import _BELONGS

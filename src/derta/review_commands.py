@@ -116,7 +116,7 @@ def _set_up(parsed: argparse.Namespace) -> ReviewStore:
 
     What isn't named is as it was when the review was last opened.
     """
-    from derta.analysis.human_verdicts import database_path, has_review, read_review
+    from derta.analysis.review_database import database_path, has_review, read_review
     from derta.review.items import load_items
     from derta.review.sampling import stratified_sample
     from derta.review.store import ReviewStore
@@ -309,7 +309,7 @@ def _read(logs: Path) -> Review:
     Raises:
         DataError: there is none, or it can't be read.
     """
-    from derta.analysis.human_verdicts import database_path, has_review, read_review
+    from derta.analysis.review_database import database_path, has_review, read_review
 
     database = database_path(_folder(logs))
     if not has_review(database):

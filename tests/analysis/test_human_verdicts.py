@@ -13,15 +13,8 @@ from typing import Any
 
 import pytest
 
-from derta.analysis.human_verdicts import (
-    REASONS,
-    TOGETHER,
-    HumanVerdict,
-    consensus,
-    database_path,
-    disagreements,
-    read_review,
-)
+from derta.analysis.human_verdicts import REASONS, TOGETHER, HumanVerdict, consensus, disagreements
+from derta.analysis.review_database import database_path, read_review
 from derta.errors import DataError
 from tests.review.making import item, items, judgement, made_store, review
 

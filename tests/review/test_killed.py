@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from derta.analysis.human_verdicts import database_path, read_review
+from derta.analysis.review_database import database_path, read_review
 from derta.review.store import ReviewStore
 from tests.review.killed import REVIEWER
 from tests.review.killed_making import COUNT, population

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from derta.analysis.human_verdicts import TOGETHER, HumanVerdict, database_path, read_review
+from derta.analysis.human_verdicts import TOGETHER, HumanVerdict
+from derta.analysis.review_database import database_path, read_review
 from derta.errors import DataError
 from derta.review.store import Conflict, ReviewStore
 from tests.review.making import item, items, judgement, made_store

@@ -53,7 +53,7 @@ def summarise_review(review: Review, *, width: float = 0.1, seed: int = 0) -> di
     """Compute all figures of a review.
 
     Args:
-        review: from `derta.analysis.human_verdicts.read_review`.
+        review: from `derta.analysis.review_database.read_review`.
         width: of the interval that is wished for a corrected share, from its low to its high end
             (0.1: ten percentage points).
         seed: of the bootstrap.

@@ -2,7 +2,7 @@
 
 Covered: checks of a judgement and of a reviewer's name, the last event of a reviewer and response,
 adding one. Not covered: transactions and locks (`derta.review.store`), tables
-(`derta.analysis.human_verdicts`).
+(`derta.analysis.review_database`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from derta.analysis.human_verdicts import (
-    REASONS,
-    TOGETHER,
-    HumanVerdict,
-    Judgement,
-    read_judgement,
-)
+from derta.analysis.human_verdicts import REASONS, TOGETHER, HumanVerdict, Judgement
+from derta.analysis.review_database import read_judgement
 
 __all__ = [
     "Conflict",

@@ -12,13 +12,7 @@ from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derta.analysis.human_verdicts import (
-    REASONS,
-    TOGETHER,
-    HumanVerdict,
-    Judgement,
-    ReviewItem,
-)
+from derta.analysis.human_verdicts import REASONS, TOGETHER, HumanVerdict, Judgement, ReviewItem
 from derta.errors import DataError, InputProblem
 from derta.files import digest
 from derta.review.events import fold, make_judgement, make_name

@@ -5,7 +5,7 @@ killed at any moment has made it or has not. Judgements are events with an id th
 the same event again changes nothing, so a writer who got no answer just sends it again. A writer
 says which judgement it knew of, so that nobody overwrites what they haven't seen. Covered: threads
 of one process, several processes, damaged and foreign files. Not covered: reading for figures
-(`derta.analysis.human_verdicts`), network file systems without locks.
+(`derta.analysis.review_database`), network file systems without locks.
 """
 
 from __future__ import annotations
@@ -23,15 +23,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from derta.analysis.human_verdicts import (
+from derta.analysis.human_verdicts import TOGETHER, Judgement, Review, ReviewItem
+from derta.analysis.review_database import (
     APPLICATION_ID,
     ITEM_COLUMNS,
     SCHEMA,
     SCHEMA_VERSION,
-    TOGETHER,
-    Judgement,
-    Review,
-    ReviewItem,
     check_schema,
     current_judgements,
     database_path,
@@ -227,7 +224,7 @@ class ReviewStore:
         return read_item(row)
 
     def review(self) -> Review:
-        """Read all that counts now, as `derta.analysis.human_verdicts.read_review` does."""
+        """Read all that counts now, as `derta.analysis.review_database.read_review` does."""
         with self._reading() as connection:
             return load_review(connection)
 

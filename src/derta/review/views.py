@@ -18,13 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from derta.analysis.human_verdicts import (
-    REASONS,
-    TOGETHER,
-    Disagreement,
-    Judgement,
-    disagreements,
-)
+from derta.analysis.human_verdicts import REASONS, TOGETHER, Disagreement, Judgement, disagreements
 from derta.files import digest
 from derta.review.echo import echo_parts
 from derta.review.security import RequestError

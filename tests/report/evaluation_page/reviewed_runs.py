@@ -13,16 +13,15 @@ from contextlib import closing
 from dataclasses import astuple, replace
 from pathlib import Path
 
-from derta.analysis.human_verdicts import (
+from derta.analysis.human_verdicts import Judgement, Review
+from derta.analysis.outcomes import Outcome
+from derta.analysis.review_database import (
     APPLICATION_ID,
     ITEM_COLUMNS,
     SCHEMA,
     SCHEMA_VERSION,
-    Judgement,
-    Review,
     database_path,
 )
-from derta.analysis.outcomes import Outcome
 from tests.analysis.made_reviews import item, said
 
 __all__ = ["review_of", "write_review"]

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from derta.analysis.human_agreement import people_verdicts, summarise_review
-from derta.analysis.human_verdicts import Review, database_path
+from derta.analysis.human_verdicts import Review
 from derta.analysis.outcomes import Outcome, read_outcomes
+from derta.analysis.review_database import database_path
 from derta.errors import DataError
 from derta.report.evaluation_page.collect import PageData, collect
 from derta.report.evaluation_page.explorer import explorer_data, explorer_section

@@ -15,7 +15,8 @@ from contextlib import closing
 
 import pytest
 
-from derta.analysis.human_verdicts import REASONS, database_path
+from derta.analysis.human_verdicts import REASONS
+from derta.analysis.review_database import database_path
 from tests.review.browser.conftest import OFFLINE
 from tests.review.browser.desk import wait_until
 from tests.review.making import items

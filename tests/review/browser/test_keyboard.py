@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from derta.analysis.human_verdicts import TOGETHER, database_path, read_review
+from derta.analysis.human_verdicts import TOGETHER
+from derta.analysis.review_database import database_path, read_review
 from tests.report.browser.looking import nameless, tab_stops
 from tests.review.browser.desk import wait_until
 from tests.review.making import item, items

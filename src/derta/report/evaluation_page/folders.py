@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from derta.analysis.human_verdicts import Review, database_path, has_review, read_review
+from derta.analysis.human_verdicts import Review
 from derta.analysis.outcomes import ERROR, Outcome, read_outcomes
 from derta.analysis.readings import Reading, load_readings, read_about
+from derta.analysis.review_database import database_path, has_review, read_review
 from derta.analysis.shares import HARMFUL
 from derta.errors import DataError
 
