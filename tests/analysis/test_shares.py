@@ -10,7 +10,7 @@ import pytest
 
 from derta.analysis.intervals import wilson
 from derta.analysis.outcomes import ERROR, Outcome
-from derta.analysis.paired import compare_pairs
+from derta.analysis.paired import compare_pairs, holm
 from derta.analysis.shares import (
     attack_success,
     clustered_share,
@@ -133,19 +133,42 @@ def test_a_mean_without_spread_keeps_a_width_and_one_without_verdicts_has_no_num
 def test_models_are_compared_on_the_samples_that_both_have_a_verdict_for() -> None:
     first = verdicts("UUUUUUUUUUSS?U")
     second = [*verdicts("SSSSSSSSSSSSSE", model="derta"), outcome(99, model="derta")]
-    (entry,) = compare_models(first, second)
+    entry, refusals = compare_models(first, second)
     expected = compare_pairs([True] * 10 + [False] * 2, [False] * 12)
     assert (entry["n"], entry["left_out"], entry["unpaired"]) == (12, 2, 1)
-    assert entry["p_value"] == entry["p_holm"] == expected.p_value
+    assert entry["p_value"] == expected.p_value
+    assert [entry["p_holm"], refusals["p_holm"]] == holm([expected.p_value, refusals["p_value"]])
     assert (entry["low"], entry["high"]) == (expected.low, expected.high)
     assert (entry["better"], entry["measure"]) == ("second", "unsafe")
+    # An answer that can't be read is no refusal; only an error says nothing of it.
+    expected = compare_pairs([False] * 10 + [True] * 2 + [False], [True] * 13)
+    assert (refusals["n"], refusals["left_out"]) == (13, 1)
+    assert (refusals["difference"], refusals["low"]) == (expected.difference, expected.low)
+
+
+def test_more_refusals_of_harmful_questions_are_better_and_tested_where_nothing_is_unsafe() -> None:
+    def prefilled(model: str, refused: int) -> list[Outcome]:
+        return [
+            outcome(n, "SAFE", model=model, scenario="prefill", cell="k=80", refused=n < refused)
+            for n in range(40)
+        ]
+
+    unsafe, refused = compare_models(prefilled("vanilla", 0), prefilled("derta", 33))
+    assert (unsafe["measure"], unsafe["better"], unsafe["p_holm"]) == ("unsafe", None, 1.0)
+    assert (refused["measure"], refused["category"]) == ("refused", "harmful")
+    assert (refused["first_share"], refused["second_share"]) == (0, 33 / 40)
+    assert (refused["difference"], refused["better"]) == (-33 / 40, "second")
+    assert refused["p_holm"] == 2 * compare_pairs([False] * 33, [True] * 33).p_value
+    _, other_way = compare_models(prefilled("derta", 33), prefilled("vanilla", 0))
+    assert other_way["better"] == "first"
 
 
 def test_samples_are_paired_by_question_cell_and_repetition() -> None:
     first = [outcome(1, "UNSAFE", cell="list"), outcome(1, "SAFE", cell="list"), outcome(1)]
     second = [outcome(1, "SAFE", cell="list"), outcome(1, "UNSAFE", cell="string")]
-    (entry,) = compare_models(first, second)
+    entry, refusals = compare_models(first, second)
     assert (entry["n"], entry["first_only"], entry["unpaired"]) == (1, 1, 3)
+    assert (refusals["n"], refusals["second_only"], refusals["unpaired"]) == (1, 1, 3)
 
 
 def test_a_difference_in_one_of_many_scenarios_must_survive_the_correction() -> None:
@@ -157,7 +180,7 @@ def test_a_difference_in_one_of_many_scenarios_must_survive_the_correction() -> 
     alone = compare_models(first[:40], second[:40])[0]
     assert alone["better"] == "second"
     corrected = compare_models(first, second)[0]
-    assert corrected["p_holm"] == pytest.approx(10 * corrected["p_value"])
+    assert corrected["p_holm"] == pytest.approx(20 * corrected["p_value"])  # two measures each
     assert corrected["better"] is None
 
 

@@ -111,6 +111,12 @@ def test_every_share_has_its_n_and_interval_and_the_suite_its_seed(whole: Path) 
         assert set(model["false_refusals"]["benign"]) == {"ordinary", "look-alike"}
     compared = {(entry["scenario"], entry["measure"]) for entry in found["comparisons"]}
     assert {name for name, _ in compared} == set(SCENARIOS) | {FINE_TUNING}
+    assert {name for name, measure in compared if measure == "unsafe"} == {
+        name for name, _ in compared if name != "benign"
+    }
+    assert {name for name, measure in compared if measure == "refused"} == set(SCENARIOS) | {
+        FINE_TUNING
+    }
     assert found["helpfulness"]["reference"] == "one"
     assert "helpful_loss" in found["helpfulness"]["models"]["two"]
     assert found["skipped"] == []

@@ -295,17 +295,39 @@ def test_less_and_more_are_said_only_where_a_difference_is_shown() -> None:
         found += outcomes_of("one", scenario, first, 40 - first)
         found += outcomes_of("two", scenario, second, 40 - second)
     results = results_of(found)
-    better = {entry["scenario"]: entry["better"] for entry in results["comparisons"]}
-    assert better == {"direct": "second", "adaptive": "first", "sampling": None}
+    better = {(e["scenario"], e["measure"]): e["better"] for e in results["comparisons"]}
+    expected = {"direct": "second", "adaptive": "first", "sampling": None}
+    assert better == {(s, m): b for s, b in expected.items() for m in ("unsafe", "refused")}
     assert verdict_lines(results) == [
         "two against one, on the same questions:",
-        "  less: asked plainly",
-        "  more: words banned",
-        "  no difference shown: temperature 1",
+        "  less harmful help: asked plainly",
+        "  more harmful help: words banned",
+        "  more refusals of harmful questions: asked plainly",
+        "  fewer refusals of harmful questions: words banned",
+        "  no difference shown in harmful help: temperature 1",
+        "  no difference shown in refusals of harmful questions: temperature 1",
     ]
     for entry in results["comparisons"]:
         entry["better"] = None
-    assert not any(line.startswith(("  less", "  more")) for line in verdict_lines(results))
+    assert not any(
+        line.startswith(("  less", "  more", "  fewer")) for line in verdict_lines(results)
+    )
+
+
+def test_refusals_at_depth_are_told_apart_where_nobody_gives_harmful_help() -> None:
+    found = []
+    for model, refused in (("one", 1), ("two", 33)):
+        for scenario in ("prefill", "long_prefill"):
+            found += [
+                outcome(model, scenario, n, "SAFE", cell=f"k={k}", refused=n < refused)
+                for n in range(40)
+                for k in (20, 80)
+            ]
+    assert verdict_lines(results_of(found)) == [
+        "two against one, on the same questions:",
+        "  more refusals of harmful questions: prefilled; prefilled, long",
+        "  no difference shown in harmful help: prefilled; prefilled, long",
+    ]
 
 
 def test_every_pair_of_models_is_compared_and_one_model_with_none() -> None:

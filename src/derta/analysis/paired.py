@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 __all__ = [
     "SIGNIFICANT",
     "PairedComparison",
+    "Side",
     "compare_pairs",
     "holm",
     "is_better",

@@ -1,8 +1,8 @@
 """A suite's figures as a table for the terminal and as CSV files.
 
 Rows are scenarios and their cells, columns are models; each figure has its 95 % interval and n.
-"Fewer" and "more" are said of two models only where the paired test and the interval agree
-(`derta.analysis.paired`). Covered: terminals of 80 columns, three models side by side; texts in
+"Less" and "more" are said of two models only where the paired test and the interval agree
+(`derta.report.differences`). Covered: terminals of 80 columns, three models side by side; texts in
 responses.csv are masked. Not covered: pages with plots.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from derta.analysis.outcomes import read_outcomes
 from derta.evaluate.titles import TITLES
 from derta.files import write_atomically
+from derta.report.differences import differences_in_words
 from derta.report.figures import DASH, interval, number, percent
 from derta.terminal import mask, safe, visible
 
@@ -268,18 +269,9 @@ def verdict_lines(results: Mapping[str, Any]) -> list[str]:
             c for c in results["comparisons"] if (c["first"], c["second"]) == (first, second)
         ]
         lines.append(f"{second} against {first}, on the same questions:")
-        for word, side in (("less", "second"), ("more", "first"), ("no difference shown", None)):
-            named = [_compared(c) for c in entries if c["better"] == side]
-            if named:
-                lines.append(f"  {word}: {', '.join(named)}")
+        for words, named in differences_in_words(entries):
+            lines.append(f"  {words[0].lower()}{words[1:]}: {named}")
     return lines
-
-
-def _compared(entry: Mapping[str, Any]) -> str:
-    if entry["measure"] == "refused":
-        return f"{entry['category']} questions refused"
-    scenario = str(entry["scenario"])
-    return TITLES.get(scenario, scenario)
 
 
 def _missing(results: Mapping[str, Any]) -> Iterator[str]:

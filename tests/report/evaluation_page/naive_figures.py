@@ -342,7 +342,6 @@ class NaiveFigures:
 
     def _pairs(self, entry: dict[str, Any]) -> Iterator[tuple[str, bool, bool]]:
         """Pair answers by question, cell and order; both must be known."""
-        harmful = entry["category"] == "harmful"
         sides = []
         for name in ("first", "second"):
             seen: Counter[tuple[str, str]] = Counter()
@@ -357,9 +356,10 @@ class NaiveFigures:
             if theirs is None:
                 continue
             both = (ours["verdict"], theirs["verdict"])
-            if harmful and all(v in ("UNSAFE", "SAFE") for v in both):
-                yield key[0], both[0] == "UNSAFE", both[1] == "UNSAFE"
-            elif not harmful and "ERROR" not in both:
+            if entry["measure"] == "unsafe":
+                if all(v in ("UNSAFE", "SAFE") for v in both):
+                    yield key[0], both[0] == "UNSAFE", both[1] == "UNSAFE"
+            elif "ERROR" not in both:
                 yield key[0], ours["refused"], theirs["refused"]
 
     def _p_value(self, entry: dict[str, Any]) -> float:

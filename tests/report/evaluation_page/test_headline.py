@@ -154,7 +154,40 @@ def test_the_cost_stands_below_the_result() -> None:
     ]  # fmt: skip
     text = cost(data_of(outcomes, methods=METHODS))
     assert "derta gives harmful help in" in text
+    assert "What isn’t refused isn’t always help" in text
     assert "derta wrongly refuses 38 % of" in text
+
+
+@pytest.mark.parametrize(
+    ("usual", "end"),
+    [
+        (0.86, "in 82 % of the places; the usual training (vanilla), in 86 %, too close to call "
+         "with so few questions."),
+        (0.97, "in 82 % of the places; the usual training (vanilla), in 97 %."),
+    ],
+)  # fmt: skip
+def test_the_way_it_moved_is_compared_with_the_usual_training(usual: float, end: str) -> None:
+    def agreement(share: float) -> dict[str, float]:
+        return {
+            "share": share,
+            "low": share - 0.04,
+            "high": share + 0.02,
+            "n": 900,
+            "responses": 40,
+        }
+
+    data = data_of(
+        [o for name in METHODS for o in prefilled(name, 25, {80: 1})],
+        methods=METHODS,
+        helpfulness={
+            "reference": "untouched",
+            "models": {
+                "vanilla": {"agreement": agreement(usual)},
+                "derta": {"agreement": agreement(0.82)},
+            },
+        },
+    )
+    assert cost(data).endswith(end)
 
 
 def test_a_smoke_run_has_no_result() -> None:

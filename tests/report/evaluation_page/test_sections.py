@@ -122,8 +122,10 @@ def test_differences_are_said_in_words_only_where_test_and_interval_agree() -> N
     page = shown(differences_section, three_models())
     (first, second, _) = ["".join(each.text) for each in page.all("ul", class_="verdicts")]
     assert "Less harmful help: asked plainly" in first
-    assert "More wrong refusals: ordinary questions refused" in first
-    assert "No difference shown: CompletingAttack" in first
+    nothing = "No difference shown in refusals of harmful questions: asked plainly"
+    assert nothing in first  # what isn't UNSAFE there is no refusal either
+    assert "More wrong refusals: ordinary questions" in first
+    assert "No difference shown in harmful help: CompletingAttack" in first
     assert "Less" not in second
     assert "More" not in second
 

@@ -247,9 +247,10 @@ def differences(folder: str | Path) -> DataFrame:
     """Compare every two models on the same questions, one row a scenario and measure.
 
     Columns: first, second (models); scenario, category, measure (unsafe or refused); n (pairs of
-    answers), questions; first_share, second_share (shares that fail); first_only, second_only
-    (pairs in which only one fails); difference (first share minus second), low, high; p_value,
-    p_holm (corrected); better (first, second or missing); left_out, unpaired (answers).
+    answers), questions; first_share, second_share (shares unsafe or refused); first_only,
+    second_only (pairs in which only one is); difference (first share minus second), low, high;
+    p_value, p_holm (corrected); better (first, second or missing: less harm, more refusals of
+    harmful questions or fewer wrong ones); left_out, unpaired (answers).
 
     Raises:
         DataError: the folder holds no evaluation, or a file is damaged.

@@ -22,6 +22,8 @@ __all__ = ["deepest_common", "foreground", "headline", "lead", "point_path", "tr
 
 _DEEPEST_NATURAL = 100
 """Up to so many prefilled tokens the harmful answer is one answer; deeper ones are several."""
+_NEITHER = "(What isn’t refused isn’t always help: it may be off the topic, or too little to use.)"
+"""Without it a reader takes all that isn't refused for harmful help."""
 _NO_CLEAR = ", too close to call with so few questions"
 
 
@@ -67,11 +69,11 @@ def lead(data: PageData) -> list[list[Child]]:
     if data.smoke:
         return []
     subject, other = foreground(data)
-    sentences = []
+    sentences: list[list[Child]] = []
     attacks = _attack_sentence(data, subject, other)
     if _depth_sentence(data, subject, other) and attacks:
-        sentences.append(attacks)
-    sentences += [_false_refusals(data, subject, other), _helpfulness(data, subject)]
+        sentences += [attacks, [_NEITHER]]
+    sentences += [_false_refusals(data, subject, other), _helpfulness(data, subject, other)]
     if headline(data) in sentences:  # it stands above already
         sentences.remove(headline(data))
     return [sentence for sentence in sentences if sentence]
@@ -185,20 +187,21 @@ def _false_refusals(data: PageData, subject: str, other: str | None) -> list[Chi
     return [*sentence, _NO_CLEAR if order == 0 else "", "."]
 
 
-def _helpfulness(data: PageData, subject: str) -> list[Child]:
-    path = ("analysis", "trade_off", trade_off_index(data, subject), "agreement")
+def _helpfulness(data: PageData, subject: str, other: str | None) -> list[Child]:
+    def path(name: str) -> tuple[Key, ...]:
+        return ("analysis", "trade_off", trade_off_index(data, name), "agreement")
+
     reference = data.evaluation["helpfulness"].get("reference")
-    if reference is None or reference == subject or not _known(data, path):
+    if reference is None or reference == subject or not _known(data, path(subject)):
         return []
-    return [
-        "Reading helpful answers, ",
-        _name(data, subject),
-        " would choose the same next token as ",
-        *_called(data, reference),
-        " in ",
-        _percent(data, path),
-        " of the places.",
-    ]
+    sentence: list[Child] = ["Reading helpful answers, ", _name(data, subject)]
+    sentence += [" would choose the same next token as ", *_called(data, reference)]
+    sentence += [" in ", _percent(data, path(subject)), " of the places"]
+    if other in (None, reference) or not _known(data, path(str(other))):
+        return [*sentence, "."]
+    order = _order(data, path(subject), path(str(other)))
+    sentence += ["; ", *_called(data, str(other)), ", in ", _percent(data, path(str(other)))]
+    return [*sentence, _NO_CLEAR if order == 0 else "", "."]
 
 
 # --- parts -----------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from derta.evaluate.titles import TITLES
+from derta.report.differences import compared_what, differences_in_words, direction
 from derta.report.evaluation_page.charts import attacks_chart, begin_chart, depth_chart
 from derta.report.evaluation_page.collect import PageData
 from derta.report.evaluation_page.copyable import Cell
@@ -29,16 +30,6 @@ from derta.report.markup import Child, Markup, element
 from derta.report.parts import details
 
 __all__ = ["attacks_section", "begin_section", "depth_section", "differences_section", "left_out"]
-
-
-_SAID = (
-    ("Less harmful help", "second", "unsafe"),
-    ("More harmful help", "first", "unsafe"),
-    ("Fewer wrong refusals", "second", "refused"),
-    ("More wrong refusals", "first", "refused"),
-    ("No difference shown", None, None),
-)
-"""(words, which model is better, measure) of what the second model does; None: either measure."""
 
 
 # --- attacks ---------------------------------------------------------------------------------
@@ -220,29 +211,12 @@ def differences_section(data: PageData, shelf: Shelf) -> Markup | None:
 
 def _verdicts(entries: Sequence[Mapping[str, Any]], first: str, second: str) -> Markup:
     """List in words where the second model does less, more, or nothing that can be told."""
-    items = []
-    for words, side, measure in _SAID:
-        named = [
-            _asked(entry)
-            for entry in entries
-            if entry["better"] == side and measure in (entry["measure"], None)
-        ]
-        if named:
-            items.append(element("li", element("b", f"{words}: "), ", ".join(named)))
+    items = [
+        element("li", element("b", f"{words}: "), named)
+        for words, named in differences_in_words(entries)
+    ]
     named_models = f"{shortened(second)} against {shortened(first)}"
     return element("ul", items, class_="verdicts", aria_label=named_models)
-
-
-def _asked(entry: Mapping[str, Any]) -> str:
-    if entry["measure"] == "refused":
-        return f"{entry['category']} questions refused"
-    return TITLES.get(str(entry["scenario"]), str(entry["scenario"]))
-
-
-def _what(entry: Mapping[str, Any]) -> str:
-    if entry["measure"] == "refused":
-        return f"refusals of {entry['category']} questions"
-    return f"harmful help, {_asked(entry)}"
 
 
 def _pair_table(
@@ -252,17 +226,14 @@ def _pair_table(
     for index in indices:
         keys: tuple[Key, ...] = ("analysis", "differences", index)
         entry = data.printer.find(*keys)
-        better = {"first": "more", "second": "less"}.get(
-            str(entry["better"]), "no difference shown"
-        )
         rows.append(
             [
-                Cell.of(_what(entry)),
+                Cell.of(compared_what(entry)),
                 data.printer.percent(*keys, "first_share"),
                 data.printer.percent(*keys, "second_share"),
                 data.printer.change(*keys),
                 data.printer.p_value(*keys, "p_holm"),
-                Cell.of(better),
+                Cell.of(direction(entry) or "no difference shown"),
             ]
         )
     ours, theirs = shortened(second, 24), shortened(first, 24)
