@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,10 @@ def print_evaluation(results: Mapping[str, Any], console: Console) -> None:
     if results["attacker"] == "scripted" and "pair" in results["scenarios"]:
         console.print(Text("PAIR's attacker is a script, weaker than a model's.", style="dim"))
     for line in verdict_lines(results):
-        console.print(Text(visible(line)))
+        wrapped = textwrap.wrap(
+            visible(line), console.width, subsequent_indent="    ", break_on_hyphens=False
+        )
+        console.print(Text("\n".join(wrapped)))
     for line in _missing(results):
         console.print(Text(visible(line), style="yellow"))
 
