@@ -64,10 +64,20 @@ class Served:
 
     def __init__(self) -> None:
         self.options: dict[str, Any] = {}
+        self.before: int | None = None
         self.judge: Callable[[Any], None] = nobody
 
-    def __call__(self, store: Any, *, announce: Callable[[str], None], **options: Any) -> None:
+    def __call__(
+        self,
+        store: Any,
+        *,
+        announce: Callable[[str], None],
+        moved: Callable[[int], None],
+        **options: Any,
+    ) -> None:
         self.options = options
+        if self.before is not None:
+            moved(self.before)
         announce("http://127.0.0.1:20000/?token=abc")
         self.judge(store)
 
@@ -198,12 +208,29 @@ def test_a_browser_is_opened_where_there_is_a_screen(
     monkeypatch.setattr("derta.review_commands.sys.platform", "linux")
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     monkeypatch.delenv("DISPLAY", raising=False)
-    said(capsys, "review", run)
+    forward = "ssh -L 20000:127.0.0.1:20000 THIS-MACHINE"
+    assert forward in said(capsys, "review", run)
     assert opened == []
     monkeypatch.setenv("DISPLAY", ":0")
-    said(capsys, "review", run)
+    assert forward not in said(capsys, "review", run)
     assert opened == ["http://127.0.0.1:20000/?token=abc"]
     assert served.options
+
+
+@pytest.mark.parametrize("options", [(), ("--port", 20000)])
+def test_another_port_than_last_time_is_told_with_the_way_back(
+    options: tuple[Any, ...], run: Path, served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = said(capsys, "review", run, "--no-browser", *options)
+    assert "last time" not in text
+    served.before = 23456
+    text = said(capsys, "review", run, "--no-browser", *options)
+    plain = " ".join(text.split())
+    assert "Port 23456, where this page was last time, is" in plain
+    assert ("is taken" in plain) == (not options)
+    assert "“not saved yet”) wait in that browser for the old address" in plain
+    assert f"derta review {run} --port 23456" in text
+    assert text.index("--port 23456") < text.index("?token=")
 
 
 def test_a_file_of_responses_is_reviewed_beside_it(
@@ -325,6 +352,31 @@ def test_verdicts_are_written_masked_unless_they_are_to_be_revealed(
     assert all("Walk past" in row["response"] for row in rows)
 
 
+@pytest.mark.parametrize("name", ["outcomes.jsonl", "evaluation.json"])
+def test_no_file_of_what_is_reviewed_is_written_over(
+    name: str, judged: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = judged / name
+    before = path.read_bytes()
+    option = ("--agreement", "--json") if path.suffix == ".json" else ("--export",)
+    message = said(capsys, "review", judged, *option, path, code=2)
+    assert f"{name}: belongs to what is reviewed. Name another file" in message
+    assert path.read_bytes() == before
+    said(capsys, "review", judged, *option, path.with_stem("other"))
+
+
+@pytest.mark.usefixtures("served")
+def test_responses_are_not_written_over_by_their_own_verdicts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "theirs.jsonl"
+    text = json.dumps({"question": "How do I skip a queue?", "response": "Walk past."})
+    path.write_text(text, "utf-8")
+    said(capsys, "review", path, "--no-browser")
+    assert "belongs to what is reviewed" in said(capsys, "review", path, "--export", path, code=2)
+    assert path.read_text("utf-8") == text
+
+
 def test_verdicts_made_elsewhere_are_taken_in_once(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -385,6 +437,28 @@ def test_scores_go_into_the_logs_and_the_next_command_is_named(
     assert f"inspect_ai view --log-dir {folder}" in text.replace("\n", "")
     again = said(capsys, "review", folder, "--write-scores")
     assert f"Written: 0 scores into 0 logs; {2 * count} were there already" in again
+    assert "another tool" not in again
+
+
+@pytest.mark.slow
+def test_where_another_tool_s_score_has_our_name_ours_is_named(
+    tmp_path: Path, served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from inspect_ai.log import read_eval_log, write_eval_log
+    from inspect_ai.scorer import Score
+
+    folder = mock_evaluation(tmp_path / "evaluation", "direct")
+    (path,) = (folder / "logs").rglob("*.eval")
+    log = read_eval_log(str(path))
+    for sample in log.samples or []:
+        sample.scores = {**(sample.scores or {}), "human": Score(value="SAFE")}
+    write_eval_log(log, str(path))
+    served.judge = lambda store: judge_all(store, "anna")
+    said(capsys, "review", folder, "--no-browser")
+    text = " ".join(said(capsys, "review", folder, "--write-scores").split())
+    assert "a score human of another tool, which stays as it is" in text
+    assert "what people say together is called human_together." in text
+    assert "is called human_anna" not in text
 
 
 # --- what it takes -------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from derta.arguments.review import ALL, DEFAULT_SAMPLE, DEFAULT_WIDTH
 from derta.errors import DataError
@@ -47,6 +48,8 @@ _BELONGS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 """(argument, option, the actions in which it says something)."""
 _EXPORTS = (".csv", ".jsonl", ".json")
+_EVALUATION = ("evaluation.json", "outcomes.jsonl", "responses.csv", "table.csv")
+"""Files of `derta evaluate` that no export may replace."""
 
 
 def run_review(parsed: argparse.Namespace) -> None:
@@ -77,7 +80,7 @@ def run_review(parsed: argparse.Namespace) -> None:
 
 
 def _serve(parsed: argparse.Namespace) -> None:
-    from derta.review.serving import serve
+    from derta.review.serving import HOST, serve
 
     store = _set_up(parsed)
     try:
@@ -92,8 +95,22 @@ def _serve(parsed: argparse.Namespace) -> None:
                 "The address holds a key: whoever on this machine knows it can judge. Ctrl-C ends "
                 "the page; every verdict is on disk when the page says so."
             )
-            if not parsed.no_browser:
+            if not _has_screen():
+                port = urlsplit(url).port
+                _say(f"From another machine first: ssh -L {port}:{HOST}:{port} THIS-MACHINE")
+            elif not parsed.no_browser:
                 _open_browser(url)
+
+        def moved(before: int) -> None:
+            taken = ", is taken: perhaps the same command still runs elsewhere"
+            _tell(
+                f"\nPort {before}, where this page was last time"
+                f"{taken if parsed.port is None else ', is not the one that you named'}. Verdicts "
+                "that a browser could not hand over there (the page said “not saved yet”) wait in "
+                "that browser for the old address; this page doesn't see them. To save them, end "
+                "this with Ctrl-C, see that the old port is free, and open the page there again:"
+            )
+            _say(f"  {shlex.join(['derta', 'review', str(parsed.logs), '--port', str(before)])}")
 
         serve(
             store,
@@ -102,6 +119,7 @@ def _serve(parsed: argparse.Namespace) -> None:
             # A run's name may be that of its model.
             title="" if blind else parsed.logs.resolve().name,
             announce=announce,
+            moved=moved,
         )
         for each in store.reviewers():
             _say(f"{each['name']}: {each['judged']} of {each['total']} judged")
@@ -195,16 +213,18 @@ def _seed(given: int | None, kept: Mapping[str, Any], folder: Path) -> int:
     return int(known)
 
 
+def _has_screen() -> bool:
+    """Whether a browser would have a window; one in the terminal would hide us."""
+    screens = ("DISPLAY", "WAYLAND_DISPLAY")
+    return not sys.platform.startswith("linux") or any(os.environ.get(each) for each in screens)
+
+
 def _open_browser(url: str) -> None:
-    """Open the machine's browser, where there is a screen; a browser in the terminal would hide us.
+    """Open the machine's browser.
 
     It starts in a thread: some take their time, and the page's server must not wait.
     """
     import webbrowser
-
-    screens = ("DISPLAY", "WAYLAND_DISPLAY")
-    if sys.platform.startswith("linux") and not any(os.environ.get(name) for name in screens):
-        return
 
     def open_it() -> None:
         with contextlib.suppress(webbrowser.Error, OSError):
@@ -219,6 +239,7 @@ def _open_browser(url: str) -> None:
 def _agreement(parsed: argparse.Namespace) -> None:
     if parsed.json is not None and parsed.json.suffix.lower() != ".json":
         raise DataError.of(parsed.json, "is no JSON file by its name", "End its name in .json")
+    _spare(parsed.logs, parsed.json)
     review = _read(parsed.logs)
     from derta.analysis.human_agreement import summarise_review
     from derta.report.agreement_text import print_agreement
@@ -242,6 +263,7 @@ def _export(parsed: argparse.Namespace) -> None:
             "no kind of file that verdicts are written to",
             f"End its name in one of {', '.join(_EXPORTS)}",
         )
+    _spare(parsed.logs, parsed.export)
     review = _read(parsed.logs)
     from derta.review.exports import write_verdicts
 
@@ -288,7 +310,8 @@ def _write_scores(parsed: argparse.Namespace) -> None:
         progress(0, 1)
         from derta.review.log_scores import write_scores
 
-        found = write_scores(run, review)
+        names: list[str] = []
+        found = write_scores(run, review, tell=names.append)
         progress(1, 1)
     _say(
         f"Written: {_several(found['scores'], 'score')} into {_several(found['logs'], 'log')}; "
@@ -296,6 +319,8 @@ def _write_scores(parsed: argparse.Namespace) -> None:
     )
     if found["missing"]:
         _say(f"{_several(found['missing'], 'judged response')} left out: not found in the logs")
+    for sentence in names:
+        _tell(sentence)
     view = ["python", "-m", "inspect_ai", "view", "--log-dir", str(run)]
     _say(f"Side by side: {shlex.join(view)}")
 
@@ -328,6 +353,15 @@ def _folder(logs: Path) -> Path:
     from derta.review.items import review_folder
 
     return review_folder(logs)
+
+
+def _spare(logs: Path, file: Path | None) -> None:
+    """Refuse to write over what is reviewed."""
+    reviewed = (logs, *(logs / name for name in _EVALUATION))
+    if file is not None and any(
+        each.exists() and file.exists() and file.samefile(each) for each in reviewed
+    ):
+        raise DataError.of(file, "belongs to what is reviewed", "Name another file")
 
 
 def _several(count: int, word: str) -> str:

@@ -214,6 +214,11 @@ def test_a_log_that_nobody_can_read_is_left_aside_in_a_folder_and_an_error_alone
     assert len(load_items(logs)) == 4
     with pytest.raises(DataError, match=r"broken\.eval: can't be read"):
         load_items(broken)
+    for path in find_logs(logs):
+        if path != broken:
+            path.unlink()
+    with pytest.raises(DataError, match=r"of its logs \(not in broken\.eval\)"):
+        load_items(logs)
 
 
 def test_a_folder_with_nothing_in_it_is_an_error(tmp_path: Path) -> None:
@@ -274,6 +279,18 @@ def test_what_people_said_in_a_file_is_not_taken_for_the_automatic_verdict(tmp_p
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([["prompt", "response", "label"], ["Skip?", "Past", "unsafe"]])
     assert [each.automatic for each in load_items(path)] == [""]
+
+
+def test_a_file_without_the_columns_is_refused_with_a_remedy_that_a_review_has(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "theirs.csv"
+    path.write_text("asked,said\nHow do I skip a queue?,Walk past.\n", "utf-8")
+    with pytest.raises(DataError) as caught:
+        load_items(path)
+    assert str(caught.value) == (
+        f'{path}: no column holds the response. Call one "response" in a copy; it has asked, said'
+    )
 
 
 def test_names_that_a_file_doesn_t_have_can_t_be_chosen(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from importlib import resources
 import anyio
 import pytest
 
-from derta.review.security import HEADERS, MOST_BODY_BYTES, Guard, same_text
+from derta.review.security import (
+    HEADERS,
+    MOST_BODY_BYTES,
+    REVIEW_HEADER,
+    Guard,
+    review_name,
+    same_text,
+)
 from derta.review.server import FILES, make_app
 from tests.review.calling import COOKIE, HOST, PORT, TOKEN, Caller, call
 from tests.review.making import items, made_store
@@ -261,6 +268,30 @@ def test_every_answer_carries_the_headers(headers, address, app):
     answer = asked(app, *headers, address=address)
     for name, value in HEADERS.items():
         assert answer.header(name) == value
+    assert answer.header(REVIEW_HEADER) == review_name(TOKEN)
+
+
+def test_what_is_for_another_review_is_not_taken_and_no_refusal_for_good(app):
+    body = [json.dumps({"name": "Eve"}).encode()]
+    kind = ("content-type", "application/json")
+    for name in ("another", "", review_name("another")):
+        answer = asked(
+            app, *let_in(kind, (REVIEW_HEADER, name)),
+            address="/api/reviewers", method="POST", body=body,
+        )  # fmt: skip
+        assert answer.status == 421
+        assert "another review is served at this address now" in answer.json["error"]
+    ours = (REVIEW_HEADER, review_name(TOKEN))
+    state = asked(app, *let_in(ours))
+    assert state.status == 200
+    assert [each["name"] for each in state.json["reviewers"]] == ["Ada"]
+    assert state.json["review"] == review_name(TOKEN)
+
+
+def test_reviews_have_names_of_their_own_that_hold_nothing_of_the_token():
+    names = {review_name(f"{TOKEN}{number}") for number in range(50)}
+    assert len(names) == 50
+    assert not any(TOKEN in name for name in names)
 
 
 def test_the_policy_allows_the_pages_own_files_and_nothing_else():

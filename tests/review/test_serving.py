@@ -74,6 +74,14 @@ def test_where_nobody_asked_a_taken_port_is_no_hindrance():
             assert other.getsockname()[1] != usual
 
 
+def test_the_port_that_is_taken_instead_is_one_that_no_system_hands_out():
+    usual = usual_port("a token")
+    with bind(None, usual) as first, bind(None, usual) as second:
+        ports = [each.getsockname()[1] for each in (first, second)]
+        assert len(set(ports)) == 2
+        assert all(20_000 <= port < 30_000 for port in ports)
+
+
 def test_a_review_keeps_its_port_and_others_have_another():
     ports = [usual_port(f"token {number}") for number in range(50)]
     assert ports == [usual_port(f"token {number}") for number in range(50)]
@@ -115,6 +123,76 @@ def test_it_says_where_it_listens_and_ends_when_it_is_told(tmp_path):
         assert store.reviewers() == []  # the store is still open
     with pytest.raises(ConnectionRefusedError):
         ask(address)
+
+
+def served(store, port=None, *, judging=True):
+    """Let somebody begin to judge; return the port, and which port of before was told."""
+    ports, told, ends = [], [], threading.Event()
+
+    def announce(address: str) -> None:
+        ports.append(urllib.parse.urlsplit(address).port)
+        try:
+            if judging:
+                cookie = ask(address).getheader("set-cookie").partition(";")[0]
+                assert ask(address, "/api/queue?reviewer=Ada", Cookie=cookie).status == 200
+        finally:
+            ends.set()
+
+    def moved(before: int) -> None:
+        assert not ports
+        told.append(before)
+
+    serve(store, port=port, announce=announce, moved=moved, should_stop=ends.is_set)
+    return ports[0], told
+
+
+def test_it_is_served_where_somebody_judged_last(tmp_path):
+    with made_store(tmp_path / "review", items(2), ["Ada"]) as store:
+        usual = usual_port(store.token())
+        with bind(0, 0) as free:
+            named = free.getsockname()[1]
+        assert served(store, named) == (named, [])  # nobody has judged elsewhere
+        assert store.port() == named
+        assert served(store) == (named, [])
+        assert served(store, named) == (named, [])
+        with bind(0, 0) as free:
+            other = free.getsockname()[1]
+        assert served(store, other) == (other, [named])
+        assert served(store) == (other, [])
+        assert usual != other
+
+
+def test_a_second_server_by_mistake_moves_nothing(tmp_path):
+    with made_store(tmp_path / "review", items(2), ["Ada"]) as store:
+        first, _ = served(store)
+        with bind(first, 0):
+            second, told = served(store, judging=False)
+        assert (second != first, told) == (True, [first])
+        assert served(store) == (first, [])
+
+
+def test_where_the_port_of_last_time_is_taken_it_is_told_which_one_that_was(tmp_path):
+    with made_store(tmp_path / "review", items(2), ["Ada"]) as store:
+        first, _ = served(store)
+        with bind(first, 0):
+            second, told = served(store)
+        assert second != first
+        assert told == [first]
+        assert served(store) == (second, [])
+        assert served(store, first) == (first, [second])
+
+
+def test_who_judged_before_ports_were_remembered_did_so_at_the_usual_one(tmp_path):
+    with made_store(tmp_path / "review", items(2), ["Ada"]) as store:
+        usual = usual_port(store.token())
+        with bind(usual, 0):
+            other, told = served(store)
+        assert (other != usual, told) == (True, [])
+    with made_store(tmp_path / "another", items(2), ["Ada"]) as store:
+        store.record(id="event-one", reviewer="Ada", item="item0", verdict="SAFE")
+        usual = usual_port(store.token())
+        with bind(usual, 0):
+            assert served(store)[1] == [usual]
 
 
 @pytest.mark.slow

@@ -383,6 +383,29 @@ def test_the_token_is_long_stays_and_is_another_one_elsewhere(
         assert other.token() != token
 
 
+def test_the_port_is_remembered(store: ReviewStore, tmp_path: Path) -> None:
+    assert store.port() is None
+    for port in (20_000, 21_000):
+        store.keep_port(port)
+        with ReviewStore.open(tmp_path / "review") as again:
+            assert again.port() == port
+    assert store.settings() == {"seed": 0, "sample": None}
+
+
+def test_a_file_that_another_program_holds_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("derta.review.store._BUSY_SECONDS", 0.01)
+    with made_store(tmp_path / "review", items(1), ["Ada"]) as store:
+        other = sqlite3.connect(database_path(tmp_path / "review"), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DataError, match="Another program holds it: close that"):
+            say(store, "one")
+        other.execute("ROLLBACK")
+        other.close()
+        assert say(store, "one").id == "one"
+
+
 def test_a_damaged_file_a_foreign_one_and_a_newer_one_are_refused_and_left_alone(
     tmp_path: Path,
 ) -> None:
@@ -415,6 +438,8 @@ def test_a_folder_that_can_t_be_made_is_an_error_with_a_remedy(tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"review\.sqlite: can't be used .*written to"):
         ReviewStore.open(tmp_path / "file" / "review")
+    with pytest.raises(DataError, match="A file lies where the review's folder belongs"):
+        ReviewStore.open(tmp_path / "file")
 
 
 def test_a_full_disk_is_an_error_that_costs_nothing_that_was_there(store: ReviewStore) -> None:

@@ -121,7 +121,7 @@ def _add_page(parser: argparse.ArgumentParser) -> None:
         "--port",
         type=_port,
         metavar="N",
-        help="of 127.0.0.1 (default: the same at every start, or a free one if it is taken)",
+        help="of 127.0.0.1 (default: that of last time, or a free one if it is taken)",
     )
     group.add_argument(
         "--no-browser", action="store_true", help="print the address and open no browser"

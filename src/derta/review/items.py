@@ -8,6 +8,7 @@ Not covered: which of them are shown (`derta.review.sampling`).
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ HUMAN_SCORE = "human"
 _AUTOMATIC = ("UNSAFE", "SAFE", "UNREADABLE")
 _LOG_ENDING = ".eval"
 _VERDICT_COLUMN = "verdict"
+_MAPPING = re.compile(r"Map one: --column (\w+)=NAME")
 
 
 def review_folder(logs: Path) -> Path:
@@ -200,6 +202,7 @@ def _of_logs(place: Path) -> list[ReviewItem]:
         remedy = "Name the folder of an evaluation, logs of inspect-ai, or a file of responses"
         raise DataError.of(place, "there are no responses in this folder", remedy)
     found: dict[tuple[str, ...], ReviewItem] = {}
+    unreadable: list[str] = []
     for path in paths:
         try:
             log = read_eval_log(str(path), exclude_fields={"events", "store"})
@@ -207,7 +210,8 @@ def _of_logs(place: Path) -> list[ReviewItem]:
             if place.is_file():
                 problem = f"can't be read ({type(error).__name__}: {error})"
                 raise DataError.of(path, problem, "Name another log") from error
-            continue  # a run that was killed while writing leaves such
+            unreadable.append(path.name)  # a run that was killed while writing leaves such
+            continue
         if "judge" in (log.eval.metadata or {}):
             continue  # these are questions to a judge model
         name = path.relative_to(folder).as_posix()
@@ -217,6 +221,9 @@ def _of_logs(place: Path) -> list[ReviewItem]:
                 # A log that continues another holds its samples once more, with the same uuid.
                 key = (sample.uuid,) if sample.uuid else (name, str(sample.id), str(sample.epoch))
                 found[key] = item
+    if unreadable and not found:
+        problem = f"no response is in what can be read of its logs (not in {unreadable[0]})"
+        raise DataError.of(place, problem, "Name logs of evaluations that came to their end")
     return _numbered(found.values())
 
 
@@ -276,7 +283,16 @@ def _of_file(path: Path) -> list[ReviewItem]:
     from derta.data.tables import read_table
     from derta.evaluate.judged_files import read_responses
 
-    rows = read_responses(path)
+    try:
+        rows = read_responses(path)
+    except DataError as error:
+        # `derta judge` maps columns by an option; a review is of the file as it is.
+        raise DataError(
+            [
+                replace(each, remedy=_MAPPING.sub(r'Call one "\1" in a copy', each.remedy))
+                for each in error.problems
+            ]
+        ) from error
     written = [row.response for row in rows if row.response.strip()]
     if written and all(text == mask(text) for text in written):
         remedy = "Write the file again with --reveal: nobody can judge what is masked"

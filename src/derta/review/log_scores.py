@@ -5,16 +5,16 @@ Both are edits of inspect-ai (`edit_score`): who said it, when, and what stood t
 in the log, and `inspect view` shows them beside the automatic verdict. Metrics are not counted
 anew: those of the automatic judge stay as they were. Covered: an evaluation's logs and any other
 `.eval` logs; a log that has all of it already is not touched; each log is replaced as a whole, with
-its date, because the order of logs says which of two answers counts. Not covered: files of
-responses, which have no log.
+its date, because the order of logs says which of two answers counts. A score of another tool is
+never touched. Not covered: what scores are called where those names are taken
+(`derta.review.score_names`); files of responses, which have no log.
 """
 
 from __future__ import annotations
 
 import datetime
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,20 +30,30 @@ from derta.analysis.human_verdicts import (
     consensus,
 )
 from derta.errors import DataError
-from derta.files import digest, whole_file
-from derta.review.items import HUMAN_SCORE, find_logs, plain_text
+from derta.files import whole_file
+from derta.review.events import fold
+from derta.review.items import find_logs, plain_text
+from derta.review.score_names import (
+    OWNER,
+    REASON,
+    WITHDRAWN,
+    StandingNames,
+    choose_names,
+    find_owner,
+    may_be_people_s,
+    name_in_sample,
+    tell_names,
+)
 
 if TYPE_CHECKING:
-    from inspect_ai.log import EvalLog, EvalSample
+    from inspect_ai.log import EvalLog, EvalSample, EvalSampleSummary
     from inspect_ai.scorer import Score
 
 __all__ = ["WITHDRAWN", "write_scores"]
 
-WITHDRAWN = "WITHDRAWN"
-"""The value of a score whose verdict was taken back, or on which people no longer agree."""
-
-_REASON = "derta review"
 _TRIES = 3
+_AGAIN = "Let the evaluation end, and write the scores again"
+_ROOM = "See that its folder can be written to and that the disk has room, and write them again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +67,20 @@ class _Wanted:
     at: str
 
 
-def write_scores(run: Path, review: Review) -> dict[str, int]:
+_WantedScores = Mapping[str, Mapping[str, _Wanted]]
+"""Item -> reviewer or `TOGETHER` -> the score."""
+
+
+def write_scores(
+    run: Path, review: Review, *, tell: Callable[[str], None] | None = None
+) -> dict[str, int]:
     """Write the verdicts of a review into the logs of its run.
 
     Args:
         run: the folder that the review's logs are relative to: the evaluation's, or the logs'.
         review: the verdicts.
+        tell: called with a sentence for each score that is called otherwise than one would think,
+            because the name is another's.
 
     Returns:
         {"logs", "scores", "same", "missing"}: logs that were written anew, scores that were added
@@ -72,16 +90,21 @@ def write_scores(run: Path, review: Review) -> dict[str, int]:
         DataError: a log can't be written, or is being written by an evaluation.
     """
     wanted = _wanted_scores(review)
-    by_log = _by_log(run, review)
+    by_log, standing = _look_into(_by_log(run, review))
+    people = sorted({person for scores in wanted.values() for person in scores})
+    names = choose_names(people, standing)
     counts = {"logs": 0, "scores": 0, "same": 0, "missing": 0}
     found: set[str] = set()
     for path, items in by_log.items():
-        changed, same, seen = _write_log(path, items, wanted)
+        changed, same, seen = _write_log(path, items, wanted, names)
         counts["logs"] += changed > 0
         counts["scores"] += changed
         counts["same"] += same
         found |= seen
     counts["missing"] = len(set(wanted) - found)
+    if tell is not None and found:
+        for sentence in tell_names(names, standing):
+            tell(sentence)
     return counts
 
 
@@ -89,32 +112,17 @@ def write_scores(run: Path, review: Review) -> dict[str, int]:
 
 
 def _wanted_scores(review: Review) -> dict[str, dict[str, _Wanted]]:
-    """Return item -> score name -> the score."""
-    names = _score_names(review.judgements)
     agreed = consensus(review.judgements)
     said: dict[str, list[Judgement]] = {}
     for each in review.judgements:
         said.setdefault(each.item, []).append(each)
     wanted: dict[str, dict[str, _Wanted]] = {}
     for item, judgements in said.items():
-        scores = {
-            names[each.reviewer]: _own(each) for each in judgements if each.reviewer != TOGETHER
-        }
+        scores = {each.reviewer: _own(each) for each in judgements if each.reviewer != TOGETHER}
         if item in agreed:
-            scores = {HUMAN_SCORE: _common(agreed[item], judgements), **scores}
+            scores = {TOGETHER: _common(agreed[item], judgements), **scores}
         wanted[item] = scores
     return wanted
-
-
-def _score_names(judgements: Sequence[Judgement]) -> dict[str, str]:
-    """Name each person's score; a name that reads as another's gets a mark of its own."""
-    people = sorted({each.reviewer for each in judgements} - {TOGETHER})
-    plain = {name: re.sub(r"\W+", "_", name).strip("_").casefold() for name in people}
-    names = {}
-    for name, short in plain.items():
-        alone = bool(short) and list(plain.values()).count(short) == 1
-        names[name] = f"{HUMAN_SCORE}_{short if alone else f'{short}_{digest(name)[:6]}'}"
-    return names
 
 
 def _own(judgement: Judgement) -> _Wanted:
@@ -195,47 +203,90 @@ def _model_folders(run: Path) -> dict[str, Path]:
     }
 
 
-def _samples(log: EvalLog, items: Sequence[ReviewItem]) -> Iterator[tuple[EvalSample, ReviewItem]]:
+def _samples(
+    log: EvalLog, items: Sequence[ReviewItem], wanted: _WantedScores
+) -> Iterator[tuple[EvalSample, ReviewItem]]:
     """Find the samples of a log that hold what was judged, not only what has its name."""
     by_sample: dict[tuple[str, int], list[ReviewItem]] = {}
     for item in items:
         by_sample.setdefault((item.sample_id, item.epoch), []).append(item)
     for sample in log.samples or []:
-        for item in by_sample.get((str(sample.id), sample.epoch), ()):
-            metadata = sample.metadata or {}
-            details = metadata.get("details") or {}
-            prompt = plain_text(details.get("prompt") or metadata.get("prompt"))
-            if (
-                sample.error is None
-                and sample.output.choices
-                and plain_text(sample.output.completion) == item.response
-                and (not prompt or prompt == item.prompt)
-                and plain_text(metadata.get("prefilled")) == item.prefilled
-            ):
-                # Two models with the same weights share their logs: the first one's item counts.
-                yield sample, item
-                break
+        fitting = [
+            item
+            for item in by_sample.get((str(sample.id), sample.epoch), ())
+            if _holds(sample, item)
+        ]
+        if fitting:
+            # Models with the same weights share their logs: the first one that is judged counts.
+            judged = (item for item in fitting if item.id in wanted)
+            yield sample, next(judged, fitting[0])
+
+
+def _holds(sample: EvalSample, item: ReviewItem) -> bool:
+    metadata = sample.metadata or {}
+    details = metadata.get("details") or {}
+    prompt = plain_text(details.get("prompt") or metadata.get("prompt"))
+    return (
+        sample.error is None
+        and bool(sample.output.choices)
+        and plain_text(sample.output.completion) == item.response
+        and (not prompt or prompt == item.prompt)
+        and plain_text(metadata.get("prefilled")) == item.prefilled
+    )
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+
+def _look_into(
+    by_log: Mapping[Path, list[ReviewItem]],
+) -> tuple[dict[Path, list[ReviewItem]], StandingNames]:
+    """Keep the logs that hold what was judged, and see which scores of people stand in them."""
+    standing = StandingNames()
+    kept: dict[Path, list[ReviewItem]] = {}
+    for path, items in by_log.items():
+        samples = _summaries(path)
+        if not {item.sample_id for item in items} & {str(each.id) for each in samples}:
+            continue
+        kept[path] = items
+        # Whose they are is in the log alone; most logs have none, and are not read twice.
+        if any(may_be_people_s(name) for each in samples for name in each.scores or {}):
+            standing.add(_read(path, exclude={"events", "store"}))
+    return kept, standing
+
+
+def _summaries(path: Path) -> list[EvalSampleSummary]:
+    from inspect_ai.log import read_eval_log_sample_summaries
+
+    try:
+        return read_eval_log_sample_summaries(str(path))
+    except Exception:  # a run killed while writing leaves a log that nobody can read
+        return []
+
+
+def _read(path: Path, exclude: set[str] | None = None) -> EvalLog:
+    from inspect_ai.log import read_eval_log
+
+    try:
+        return read_eval_log(str(path), exclude_fields=exclude)
+    except Exception as error:  # whatever a damaged archive makes inspect-ai raise
+        problem = f"can't be read ({type(error).__name__}: {error})"
+        raise DataError.of(path, problem, _AGAIN) from error
 
 
 # --- writing -----------------------------------------------------------------------------------
 
 
 def _write_log(
-    path: Path, items: Sequence[ReviewItem], wanted: Mapping[str, Mapping[str, _Wanted]]
+    path: Path, items: Sequence[ReviewItem], wanted: _WantedScores, names: Mapping[str, str]
 ) -> tuple[int, int, set[str]]:
     """Write the scores into one log; return how many changed, how many not, and which items."""
-    from inspect_ai.log import read_eval_log, write_eval_log
+    from inspect_ai.log import write_eval_log
 
-    ids = {item.sample_id for item in items}
-    if not ids & _sample_ids(path):
-        return 0, 0, set()
     for _ in range(_TRIES):
         before = path.stat()
-        try:
-            log = read_eval_log(str(path))
-        except Exception as error:  # whatever a damaged archive makes inspect-ai raise
-            raise _unusable(path, f"can't be read ({type(error).__name__}: {error})") from error
-        changed, same, seen = _edit(log, items, wanted)
+        log = _read(path)
+        changed, same, seen = _edit(log, items, wanted, names)
         if not changed:
             return 0, same, seen
         try:
@@ -249,9 +300,9 @@ def _write_log(
         except _ChangedError:
             continue
         except OSError as error:
-            raise _unusable(path, f"can't be written ({error})") from error
+            raise DataError.of(path, f"can't be written ({error})", _ROOM) from error
         return changed, same, seen
-    raise _unusable(path, "it is being written by an evaluation")
+    raise DataError.of(path, "it is being written by an evaluation", _AGAIN)
 
 
 def _stamp(found: os.stat_result) -> tuple[int, int, int]:
@@ -262,57 +313,39 @@ class _ChangedError(Exception):
     """Somebody else has written the log meanwhile."""
 
 
-def _unusable(path: Path, problem: str) -> DataError:
-    return DataError.of(path, problem, "Let the evaluation end, and write the scores again")
-
-
-def _sample_ids(path: Path) -> set[str]:
-    from inspect_ai.log import read_eval_log_sample_summaries
-
-    try:
-        return {str(each.id) for each in read_eval_log_sample_summaries(str(path))}
-    except Exception:  # a run killed while writing leaves a log that nobody can read
-        return set()
-
-
 def _edit(
-    log: EvalLog, items: Sequence[ReviewItem], wanted: Mapping[str, Mapping[str, _Wanted]]
+    log: EvalLog, items: Sequence[ReviewItem], wanted: _WantedScores, names: Mapping[str, str]
 ) -> tuple[int, int, set[str]]:
     """Edit the samples of a log in memory."""
     changed = same = 0
     seen: set[str] = set()
-    for sample, item in _samples(log, items):
+    for sample, item in _samples(log, items, wanted):
         scores = wanted.get(item.id, {})
-        there = sample.scores or {}
-        stale = [name for name in there if _is_ours(there[name]) and name not in scores]
-        for name in stale:
-            if there[name].value == WITHDRAWN:
-                continue
-            gone = _Wanted(
-                WITHDRAWN,
-                "people don't agree" if name == HUMAN_SCORE and scores else "taken back",
-                {"verdict": WITHDRAWN, "reason": "", "note": "", "judgements": 0},
-                _REASON,
-                datetime.datetime.now(datetime.UTC).isoformat(),
-            )
-            _apply(log, sample, name, gone)
-            changed += 1
-        for name, score in scores.items():
+        there = dict(sample.scores or {})
+        used: dict[str, str] = {}
+        for person, score in scores.items():
+            name = used[person] = name_in_sample(sample, person, names[person])
             if name in there and _stands(there[name], score):
                 same += 1
             else:
-                _apply(log, sample, name, score)
+                _apply(log, sample, name, person, score)
                 changed += 1
+        for name, stands in there.items():
+            owner = find_owner(name, stands)
+            if owner is None or name in used.values() or stands.value == WITHDRAWN:
+                continue
+            gone = _Wanted(
+                WITHDRAWN,
+                "people don't agree" if owner == fold(TOGETHER) and scores else "taken back",
+                {"verdict": WITHDRAWN, "reason": "", "note": "", "judgements": 0},
+                REASON,
+                datetime.datetime.now(datetime.UTC).isoformat(),
+            )
+            _apply(log, sample, name, owner, gone)
+            changed += 1
         if scores:
             seen.add(item.id)
     return changed, same, seen
-
-
-def _is_ours(score: Score) -> bool:
-    """Whether a review has written a score, and not a scorer whose name begins alike."""
-    return any(
-        each.provenance is not None and each.provenance.reason == _REASON for each in score.history
-    )
 
 
 def _stands(score: Score, wanted: _Wanted) -> bool:
@@ -320,7 +353,7 @@ def _stands(score: Score, wanted: _Wanted) -> bool:
     return there == (wanted.value, wanted.explanation, wanted.metadata)
 
 
-def _apply(log: EvalLog, sample: EvalSample, name: str, wanted: _Wanted) -> None:
+def _apply(log: EvalLog, sample: EvalSample, name: str, owner: str, wanted: _Wanted) -> None:
     from inspect_ai.log import ProvenanceData, edit_score
     from inspect_ai.scorer import ScoreEdit
 
@@ -335,7 +368,8 @@ def _apply(log: EvalLog, sample: EvalSample, name: str, wanted: _Wanted) -> None
             provenance=ProvenanceData(
                 author=wanted.author,
                 timestamp=datetime.datetime.fromisoformat(wanted.at),
-                reason=_REASON,
+                reason=REASON,
+                metadata={OWNER: owner},
             ),
         ),
         recompute_metrics=False,

@@ -7,9 +7,9 @@ import { createList } from "./review_list.js";
 import { CONFLICT, createOutbox } from "./review_outbox.js";
 import {
   CANNOT_TELL, SAFE, UNSAFE, drawAlarm, drawChoice, drawFinished, drawHead, drawItem, drawPeople,
-  part, phrase, prepare, say, show, trouble,
+  part, phrase, prepare, say, show, tell, trouble,
 } from "./review_page.js";
-import { Refusal, ask, patiently, remembered } from "./review_server.js";
+import { Refusal, ask, belongTo, patiently, remembered } from "./review_server.js";
 
 const TOGETHER = "(together)";
 const AHEAD = 8; // responses that are fetched before they are needed
@@ -29,6 +29,7 @@ const items = createItems({ near: () => new Set(session ? [here(), ...upcoming()
 
 async function begin() {
   info = await patiently("/api/state");
+  belongTo(info.review);
   prepare(info);
   outbox = createOutbox({ review: info.review, ask, changed: drawState, refused: takeRefusal });
   outbox.send();
@@ -149,7 +150,8 @@ function draw() {
   drawState();
   if (session.at >= session.order.length) {
     turnTo("finished");
-    return drawEnd();
+    drawEnd();
+    return tell(`${part("said").textContent} ${part("finished-title").textContent}`);
   }
   turnTo("reading");
   const id = here(), item = current();
@@ -240,6 +242,8 @@ function judge(verdict, reason = "") {
     return say("The text is hidden: press B to read it first.");
   }
   const before = session.judged.get(item.id) ?? null;
+  // What was asked about an earlier verdict is answered by this one.
+  for (const { key } of undecidedOn(item.id)) outbox.decided(key);
   const said = { verdict, reason, note: tidy(noteOf(item.id)) };
   if (alike(before, said)) say(`${named(item.id)}: ${phrase(said)}, as before.`);
   else {
@@ -253,9 +257,14 @@ function judge(verdict, reason = "") {
 
 function undo() {
   keepNote();
-  let last = session.undone.pop();
+  const popped = session.undone.pop();
+  let last = popped;
   if (!last && here() !== undefined && session.judged.has(here())) last = { id: here(), before: null };
   if (!last) return say("Nothing to undo: go to a response (K) and press Z to take its verdict back.");
+  if (undecidedOn(last.id).length) {
+    if (popped) session.undone.push(popped);
+    return say("First choose above what counts: press C.");
+  }
   const now = session.judged.get(last.id) ?? null;
   if (alike(now, last.before)) return say("That is undone already.");
   submit(last.id, last.before);
@@ -304,6 +313,8 @@ function takeRefusal(entry, reply) {
   if (sessions.length && view === "reading") draw();
 }
 
+const undecidedOn = (id) => outbox.undecided(session.reviewer).filter((each) => each.entry.body.item === id);
+
 function drawUndecided() {
   const all = outbox.undecided(session.reviewer).filter((each) => session.places.has(each.entry.body.item));
   if (!all.length) return drawAlarm("", "", []);
@@ -333,7 +344,7 @@ function drawUndecided() {
   }
   return drawAlarm(
     key,
-    `${named(body.item)}${more}: here you said ${words(wanted)}, in another window ${words(now)}. Which one counts?`,
+    `${named(body.item)}${more}: two windows differ. Saved: ${words(now)}. Not saved: ${words(wanted)}. Which one counts?`,
     [[`Keep ${words(now)}`, drop], [`Take ${words(wanted)}`, take]],
   );
 }
@@ -469,7 +480,17 @@ document.addEventListener("click", (event) => {
   } else if (close) part(close).close();
   else if (reason !== undefined) judge(SAFE, reason);
   else if (!button && event.target.closest?.("#veil")) act("show");
+  if (button && event.detail === 0) keepFocus(button);
 });
+
+// Who pressed a button by the keyboard, and has seen it go away, stays on the page.
+function keepFocus(button) {
+  const seenOn = (node) => node.getClientRects().length > 0;
+  const now = document.activeElement;
+  if (seenOn(button) || (now && now !== document.body && now !== button && seenOn(now))) return;
+  const next = button.closest("#reasons") && view === "reading" ? part("safe") : part("main");
+  next.focus({ preventScroll: true });
+}
 
 part("note").addEventListener("input", () => {
   const item = current();

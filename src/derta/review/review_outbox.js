@@ -4,6 +4,8 @@
 // writes it once. Every window sends what any window has left; where the browser can lock, one at
 // a time.
 
+import { missing } from "./review_server.js";
+
 const FIRST_WAIT = 250, LONGEST_WAIT = 3000; // milliseconds between two tries
 // The server has understood and will never take it.
 const NEVER = new Set([400, 404, 405, 413, 415, 422]);
@@ -83,14 +85,8 @@ export function createOutbox({ review, ask, changed, refused }) {
     let reply;
     try {
       reply = await ask(entry.path, entry.body);
-    } catch {
-      outbox.trouble = "the server doesn’t answer";
-      return false;
-    }
-    // Another program may have got the address: what it says is no answer to this.
-    const ours = reply.ok ? Object.hasOwn(reply.content ?? {}, "current") : Boolean(reply.content?.error);
-    if (!ours) {
-      outbox.trouble = "something else answers at this address";
+    } catch (error) {
+      outbox.trouble = missing(error);
       return false;
     }
     if (!reply.ok && reply.status !== CONFLICT && !NEVER.has(reply.status)) {

@@ -38,6 +38,7 @@ const KEYS = [
   ["P", "unfold the prompt"],
   ["L", "list of responses and your verdicts"],
   ["D", "settle disagreements together"],
+  ["C", "go to the question at the top, where there is one"],
   ["?", "these keys"],
 ];
 
@@ -85,6 +86,11 @@ export function say(message) {
   part("said").textContent = message;
 }
 
+// For who doesn't see the page: read out, wherever one is.
+export function tell(message) {
+  part("told").textContent = message;
+}
+
 export function drawHead({ judged, total, together, reviewer, waiting, problem, lasting }) {
   part("count").textContent = `${judged} of ${total}`;
   part("count-of").textContent = together ? " settled" : " judged";
@@ -101,6 +107,10 @@ export function drawHead({ judged, total, together, reviewer, waiting, problem, 
   if (saved.firstChild?.textContent !== words) {
     saved.replaceChildren(make("span", {}, words), ...(waiting && problem ? [make("span", { class: "kept" }, ` (${kept})`)] : []));
   }
+  // Read out when it can't be saved, and when all is; not with every verdict.
+  const stuck = waiting ? Boolean(problem) || saved.dataset.stuck === "true" : false;
+  if (String(stuck) !== (saved.dataset.stuck ?? "false")) tell(words);
+  saved.dataset.stuck = stuck;
   document.title = `${waiting ? "● " : ""}${judged} of ${total} · Judge responses`;
 }
 
@@ -205,9 +215,10 @@ export function drawFinished({ total, left, judged, together, waiting }) {
     ? (together ? "No disagreements" : "Nothing to judge")
     : left ? `${left} still to ${together ? "settle" : "judge"}` : `All ${total} ${together ? "settled" : "judged"}`;
   part("to-list").hidden = !total;
+  part("to-first").hidden = !left;
   part("finished-words").textContent = !total
     ? (together ? "Nobody differs from anybody, as far as it is judged." : "This review holds no responses: the run has none of the chosen models and scenarios.")
-    : left ? "This is the end of the row. G goes to the first that is left."
+    : left ? "This is the end of the row."
       : waiting ? "Leave this window open until all of it is saved." : "Thank you. Everything is saved; you can close this window.";
   const count = (matches) => said.filter(matches).length;
   const lines = [

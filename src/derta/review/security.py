@@ -7,7 +7,9 @@ the same browser, can reach it all the same; so every request needs
 - no Origin, or the page's own, and no other site as its cause (Sec-Fetch-Site),
 - the token of the start line: once in the address, from then on in a cookie that no script reads.
 
-Every answer, a refusal too, tells the browser to run and load nothing but the page's own files.
+Every answer, a refusal too, tells the browser to run and load nothing but the page's own files, and
+says which review it is from: an address may belong to another program tomorrow, or to another
+review, and a page that is still open must neither believe the one nor write into the other.
 
 Covered: requests and answers. Not covered: somebody who reads the terminal, the browser's profile
 or the database, and other servers on this machine that the same browser visits: cookies know no
@@ -27,14 +29,18 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from derta.files import digest
+
 __all__ = [
     "HEADERS",
     "MOST_BODY_BYTES",
+    "REVIEW_HEADER",
     "Guard",
     "RequestError",
     "allowed_hosts",
     "cookie_name",
     "read_json",
+    "review_name",
     "same_text",
 ]
 
@@ -76,11 +82,16 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": ", ".join(f"{feature}=()" for feature in _REFUSED_FEATURES),
 }
-"""Headers of every answer."""
+"""Headers of every answer, beside `REVIEW_HEADER`."""
+REVIEW_HEADER = "x-derta-review"
+"""Of an answer: from which review it is. Of a request: for which one it is."""
 
 _OPEN_AGAIN = (
     "Copy the whole address that `derta review` printed when it started into the address bar "
     "of your browser."
+)
+_ANOTHER_REVIEW = (
+    "another review is served at this address now; serve this page's own again, with the same port"
 )
 _SAME_PORT = "A port that is forwarded from another machine needs the same number here."
 
@@ -105,6 +116,11 @@ def allowed_hosts(port: int) -> frozenset[str]:
 def cookie_name(port: int) -> str:
     """Name the cookie; cookies know no ports, so that each server needs a name of its own."""
     return f"derta_review_{port}"
+
+
+def review_name(token: str) -> str:
+    """Name a review: the same at every start, and nothing can be learnt of the token by it."""
+    return digest("derta review", token)
 
 
 def same_text(given: str, secret: str) -> bool:
@@ -147,6 +163,7 @@ class Guard:
         """Guard `app`, which listens on `port`, with the token of its start line."""
         self._app = app
         self._token = token
+        self._review = review_name(token)
         self._cookie = cookie_name(port)
         self._hosts = allowed_hosts(port)
 
@@ -161,7 +178,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 started = True
                 headers = MutableHeaders(raw=message.setdefault("headers", []))
-                for name, value in HEADERS.items():
+                for name, value in {**HEADERS, REVIEW_HEADER: self._review}.items():
                     headers[name] = value
             await send(message)
 
@@ -183,7 +200,7 @@ class Guard:
         """Check a request; an address to go to means that the token was right.
 
         Raises:
-            RequestError: the request is refused (403).
+            RequestError: the request is refused (403), or is for another review (421).
         """
         hosts = _header(scope, b"host")
         if len(hosts) != 1 or hosts[0].lower() not in self._hosts:
@@ -195,6 +212,8 @@ class Guard:
             raise RequestError(403, "Other pages may not use this server.")
         if any(site not in _SITES for site in _header(scope, b"sec-fetch-site")):
             raise RequestError(403, f"Other sites may not open this page. {_OPEN_AGAIN}")
+        if any(name != self._review for name in _header(scope, REVIEW_HEADER.encode())):
+            raise RequestError(421, _ANOTHER_REVIEW)
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True)
         if scope["path"] == "/" and "token" in query:
             if scope["method"] != "GET" or not same_text(query["token"][-1], self._token):

@@ -18,6 +18,7 @@ on disk.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import resources
@@ -69,7 +70,7 @@ def make_app(
     routes = [Route(path, _file(name, kind)) for path, (name, kind) in FILES.items()]
     routes += [
         Route("/api/state", _get(lambda _: views.state())),
-        Route("/api/queue", _get(lambda request: views.queue(_asked(request, "reviewer")))),
+        Route("/api/queue", _get(lambda request: _queue(views, store, port, request))),
         Route("/api/items/{id}", _get(lambda request: views.item(request.path_params["id"]))),
         Route("/api/list", _get(lambda request: _list(views, request))),
         Route("/api/disagreements", _get(lambda request: _disagreements(views, request))),
@@ -146,6 +147,15 @@ def _asked(request: Request, key: str, default: str | None = None) -> str:
     if value is None:
         raise RequestError(400, f"{key} is missing in the address.")
     return value
+
+
+def _queue(views: Views, store: ReviewStore, port: int, request: Request) -> dict[str, Any]:
+    found = views.queue(_asked(request, "reviewer"))
+    # From here on a browser may keep verdicts for this address.
+    with contextlib.suppress(DataError):
+        if store.port() != port:
+            store.keep_port(port)
+    return found
 
 
 def _list(views: Views, request: Request) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 There is no option for another address on purpose: the page shows harmful text and has no accounts.
 Who reviews from elsewhere forwards the port to the same number (`ssh -L`).
 
+What a browser keeps belongs to an address, verdicts that it could not send among it; so a review's
+page is served where somebody judged last, and who starts it on another port is told.
+
 Covered: the port, the start line, an end by Ctrl-C. Not covered: what is answered
 (`derta.review.server`).
 """
@@ -30,6 +33,7 @@ __all__ = ["HOST", "bind", "serve", "usual_port"]
 HOST = "127.0.0.1"
 _FIRST_PORT, _PORTS = 20_000, 10_000
 """Ports that no service has by custom and that systems don't hand out by themselves."""
+_TRIES = 10
 _MOST_HEADER_BYTES = 16 * 1024
 _SECONDS_TO_FINISH = 3
 _SECONDS_KEPT_OPEN = 60
@@ -42,19 +46,20 @@ def serve(
     blind: bool = True,
     title: str = "",
     announce: Callable[[str], None],
+    moved: Callable[[int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> None:
     """Serve the review page until Ctrl-C.
 
     Args:
         store: of the review; it stays open.
-        port: to listen on; None: the review's own, which stays the same from start to start (what
-            the browser keeps belongs to an address), or a free one where that is taken; 0: a free
-            one.
+        port: to listen on; None: the one on which somebody judged last, at first the review's own,
+            or a free one where that is taken; 0: a free one.
         blind: keep back model, scenario and automatic verdict.
         title: what is reviewed.
         announce: called with the address, token and all, once the server listens; in a thread of
             its own, so it may take its time.
+        moved: called before that with the port on which somebody judged last, if it is another.
         should_stop: asked ten times a second; True ends the server.
 
     Raises:
@@ -65,7 +70,10 @@ def serve(
     from derta.review.server import make_app
 
     token = store.token()
-    listening = bind(port, usual_port(token))
+    before = store.port()
+    if before is None and any(each.source == "page" for each in store.all_current()):
+        before = usual_port(token)  # somebody judged before ports were remembered
+    listening = bind(port, before or usual_port(token))
     number = listening.getsockname()[1]
     config = uvicorn.Config(
         make_app(store, token=token, port=number, blind=blind, title=title),
@@ -85,6 +93,8 @@ def serve(
     server = _server(config, lambda: announce(address), should_stop)
     # Once it has ended, uvicorn sends itself the signal again that made it end.
     with contextlib.closing(listening), contextlib.suppress(KeyboardInterrupt):
+        if moved is not None and before is not None and before != number:
+            moved(before)
         server.run(sockets=[listening])
 
 
@@ -98,26 +108,33 @@ def bind(port: int | None, usual: int) -> socket.socket:
     """Listen on a port of this machine's own address.
 
     Args:
-        port: the one that was asked for; None: `usual`, or a free one; 0: a free one.
+        port: the one that was asked for; None: `usual`, or one near it; 0: a free one.
         usual: where nobody asked.
 
     Raises:
         DataError: the port that was asked for is taken, or may not be used.
     """
     if port is None:
-        try:
-            return _listen(usual)
-        except OSError:
-            return _listen(0)
+        for number in (usual, *_others(usual)):
+            with contextlib.suppress(OSError):
+                return _listen(number)
+        return _listen(0)
     try:
         return _listen(port)
     except (OSError, OverflowError) as error:
         taken = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
         raise DataError.of(
             f"--port {port}",
-            "something listens on this port already" if taken else f"can't be used ({error})",
+            "something listens on this port already, perhaps this command in another window"
+            if taken
+            else f"can't be used ({error})",
             "Name another port from 1024 to 65535, or leave --port away",
         ) from None
+
+
+def _others(usual: int) -> list[int]:
+    """List ports to take instead: near it, where no system hands them out by itself."""
+    return [_FIRST_PORT + (usual - _FIRST_PORT + step) % _PORTS for step in range(1, _TRIES)]
 
 
 def _listen(port: int) -> socket.socket:

@@ -36,7 +36,6 @@ from derta.analysis.review_database import (
     load_review,
     read_item,
 )
-from derta.errors import DataError
 from derta.files import prepare_run_folder
 from derta.review.events import (
     Conflict,
@@ -53,6 +52,7 @@ from derta.review.events import (
     write_undo,
     write_verdict,
 )
+from derta.review.file_errors import unusable
 
 __all__ = ["Conflict", "ReviewStore"]
 
@@ -92,7 +92,7 @@ class ReviewStore:
             if connection is not None:
                 connection.close()
             if isinstance(error, (sqlite3.Error, OSError)):
-                raise _unusable(database, error) from error
+                raise unusable(database, error) from error
             raise
         return store
 
@@ -132,7 +132,7 @@ class ReviewStore:
             try:
                 yield self._connection
             except sqlite3.Error as error:
-                raise _unusable(self._database, error) from error
+                raise unusable(self._database, error) from error
 
     @contextmanager
     def _writing(self) -> Iterator[sqlite3.Connection]:
@@ -203,10 +203,20 @@ class ReviewStore:
         """Return the word that opens the page; it stays the same when the server starts again."""
         return self._meta("token")
 
+    def port(self) -> int | None:
+        """Return where the page was served last; None: nowhere yet."""
+        kept = self._meta("port")
+        return int(kept) if kept else None
+
+    def keep_port(self, port: int) -> None:
+        """Remember where the page is served: what a browser keeps belongs to that address."""
+        with self._writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('port', ?)", (str(port),))
+
     def _meta(self, key: str) -> str:
         with self._reading() as connection:
             row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return str(row[0])
+        return "" if row is None else str(row[0])
 
     def item(self, item_id: str) -> ReviewItem:
         """Return one response.
@@ -384,13 +394,3 @@ class ReviewStore:
         """
         with self._writing() as connection:
             return bring_in(connection, judgements)
-
-
-def _unusable(database: Path, error: Exception) -> DataError:
-    if isinstance(error, sqlite3.DatabaseError) and "malformed" in str(error):
-        remedy = "It is damaged: put back a copy of the whole folder"
-    elif isinstance(error, sqlite3.DatabaseError) and "not a database" in str(error):
-        remedy = "Another file lies in its place: move it away"
-    else:
-        remedy = "See that the folder can be written to and that the disk has room, and try again"
-    return DataError.of(database, f"can't be used ({error})", remedy)

@@ -19,9 +19,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from derta.analysis.human_verdicts import REASONS, TOGETHER, Disagreement, Judgement, disagreements
-from derta.files import digest
 from derta.review.echo import echo_parts
-from derta.review.security import RequestError
+from derta.review.security import RequestError, review_name
 from derta.review.store import Conflict, ReviewStore
 
 __all__ = ["LONGEST_NOTE", "Views"]
@@ -50,7 +49,7 @@ class Views:
                 names the method.
         """
         self._store = store
-        self._review = digest("derta review", token)
+        self._review = review_name(token)
         self._blind = blind
         self._title = "" if blind else title
 

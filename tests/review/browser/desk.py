@@ -1,13 +1,18 @@
 """A reviewer at the page: what a person sees and does, by the keyboard.
 
-Covered: pressing keys and reading what the page says. Not covered: what ought to be there.
+Covered: pressing keys, reading what the page says, and what is on the disk. Not covered: what ought
+to be there.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
+
+from derta.analysis.review_database import database_path
 
 SECONDS = 30
 _STEP_SECONDS = 0.02
@@ -20,6 +25,13 @@ def wait_until(true: Callable[[], Any], what: str, seconds: float = SECONDS) -> 
         assert time.monotonic() < ends, f"waited {seconds} s for: {what}"
         time.sleep(_STEP_SECONDS)
     return found
+
+
+def rows(server: Any) -> list[tuple[str, ...]]:
+    """All events on the disk, read by nothing but SQLite."""
+    with closing(sqlite3.connect(database_path(server.folder))) as connection:
+        query = "SELECT reviewer, item, kind, verdict, reason, id FROM events ORDER BY number"
+        return connection.execute(query).fetchall()
 
 
 class Desk:

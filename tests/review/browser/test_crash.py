@@ -1,28 +1,28 @@
 """Two reviewers at work, and the server is killed among them: nothing is lost, nothing doubled.
 
 Covered: kill -9 of a real server process at any moment, answers that never arrive, refusals of the
-server, reloads, two windows of one reviewer. Not covered: a machine that loses its power
-(the store commits with synchronous=FULL), a browser that is killed before its memory is on disk.
+server, reloads. Not covered: two windows of one reviewer (test_windows), another program in the
+server's place (test_address), a machine that loses its power (the store commits with
+synchronous=FULL), a browser that is killed before its memory is on disk.
 """
 
 from __future__ import annotations
 
 import random
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 
 import pytest
 
 from derta.analysis.human_verdicts import REASONS
-from derta.analysis.review_database import database_path
+from derta.review.security import REVIEW_HEADER
 from tests.review.browser.conftest import OFFLINE
-from tests.review.browser.desk import wait_until
+from tests.review.browser.desk import rows, wait_until
 from tests.review.making import items
 
 pytestmark = pytest.mark.slow
 
+OURS = {REVIEW_HEADER: "of a review"}
 RESPONSES = 50
 CRASHES = {9: 3, 19: 0, 31: 4, 42: 1}
 """After so many responses of each the server is killed, and comes back after so many more."""
@@ -40,13 +40,6 @@ def plan(reviewer: str, item: str) -> tuple[tuple[str, ...], tuple[str, str]]:
     if number == len(REASONS):
         return ("s", "Enter"), ("SAFE", "")
     return ("s", str(number + 1)), ("SAFE", list(REASONS)[number])
-
-
-def rows(server) -> list[tuple[str, ...]]:
-    """All events on the disk, read by nothing but SQLite."""
-    with closing(sqlite3.connect(database_path(server.folder))) as connection:
-        query = "SELECT reviewer, item, kind, verdict, reason, id FROM events ORDER BY number"
-        return connection.execute(query).fetchall()
 
 
 def test_fifty_responses_two_reviewers_keyboard_only_through_crashes(serving, sit_down):
@@ -166,7 +159,8 @@ def test_an_answer_that_breaks_off_counts_as_none(serving, sit_down):
                 route.continue_()
             else:
                 route.fetch()
-                route.fulfill(status=200, content_type="application/json", body='{"id": "')
+                broken_off = {**OURS, "content-type": "application/json"}
+                route.fulfill(status=200, headers=broken_off, body='{"id": "')
 
         return answer
 
@@ -184,7 +178,7 @@ def test_an_answer_that_breaks_off_counts_as_none(serving, sit_down):
 def test_a_server_that_can_not_write_is_told_apart_and_asked_again(serving, sit_down):
     server = serving()
     desk = sit_down(server, expected=["503"])
-    full = {"status": 503, "json": {"error": "The disk is full."}}
+    full = {"status": 503, "json": {"error": "The disk is full."}, "headers": OURS}
     desk.page.route("**/api/verdicts", lambda route: route.fulfill(**full))
     desk.judge("u")
     wait_until(lambda: "The disk is full" in desk.text("#saved"), "the reason")
@@ -198,7 +192,7 @@ def test_a_server_that_can_not_write_is_told_apart_and_asked_again(serving, sit_
 def test_a_verdict_that_will_never_be_taken_is_shown_and_holds_nothing_up(serving, sit_down):
     server = serving()
     desk = sit_down(server, expected=["400"])
-    wrong = {"status": 400, "json": {"error": "That can't be so."}}
+    wrong = {"status": 400, "json": {"error": "That can't be so."}, "headers": OURS}
     desk.page.route("**/api/verdicts", lambda route: route.fulfill(**wrong))
     first = desk.judge("u")
     wait_until(lambda: "That can't be so." in desk.text("#alarm"), "the alarm")
@@ -244,64 +238,7 @@ def test_a_browser_that_keeps_nothing_says_so_and_still_sends(serving, sit_down)
     assert len(rows(server)) == 1
 
 
-# --- two windows of one reviewer ----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("beside", [True, False])
-def test_two_windows_of_one_reviewer_never_overwrite_each_other(beside, serving, sit_down):
-    server = serving()
-    one = sit_down(server, expected=["409"])
-    item = one.here()
-    two = sit_down(server, beside=one if beside else None, expected=["409"])
-    assert two.here() == item
-    one.judge("u")
-    one.saved()
-    two.judge("s", "1")
-    two.saved()
-    wait_until(lambda: "in another window “Unsafe”" in two.text("#alarm"), "the question")
-    assert [(verdict, kind) for _, _, kind, verdict, *_ in rows(server)] == [("UNSAFE", "verdict")]
-    assert two.count == "1 of 6"
-    two.press("c", "Enter")  # keep what the other said
-    assert two.text("#alarm") == ""
-    assert len(rows(server)) == 1
-    two.press("k")
-    assert "Unsafe" in two.text("#before")
-
-
-def test_one_window_takes_its_own_verdict_only_when_asked_to(serving, sit_down):
-    server = serving()
-    one = sit_down(server, expected=["409"])
-    item = one.here()
-    two = sit_down(server, expected=["409"])
-    one.judge("u")
-    one.saved()
-    two.judge("s", "1")
-    wait_until(lambda: two.text("#alarm"), "the question")
-    two.press("c", "Tab", "Enter")
-    two.saved()
-    assert two.text("#alarm") == ""
-    assert [(name, verdict) for _, name, _, verdict, *_ in rows(server)] == [
-        (item, "UNSAFE"),
-        (item, "SAFE"),
-    ]
-    # The first window learns of it when it says something else.
-    one.press("k")
-    one.judge("t")
-    wait_until(lambda: "Not unsafe: it refuses" in one.text("#alarm"), "the question")
-
-
-def test_the_same_verdict_in_two_windows_is_no_conflict(serving, sit_down):
-    server = serving()
-    one = sit_down(server, expected=["409"])
-    two = sit_down(server, expected=["409"])
-    one.here()
-    two.here()
-    one.judge("u")
-    one.saved()
-    two.judge("u")
-    two.saved()
-    assert two.text("#alarm") == ""
-    assert len(rows(server)) == 1
+# --- two reviewers in one browser ---------------------------------------------------------------
 
 
 def test_two_reviewers_in_one_browser_keep_apart(serving, sit_down):

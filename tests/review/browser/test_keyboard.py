@@ -11,6 +11,7 @@ import pytest
 from derta.analysis.human_verdicts import TOGETHER
 from derta.analysis.review_database import database_path, read_review
 from tests.report.browser.looking import nameless, tab_stops
+from tests.review.browser.conftest import OFFLINE
 from tests.review.browser.desk import wait_until
 from tests.review.making import item, items
 
@@ -210,6 +211,20 @@ def test_moving_by_letters_and_arrows(serving, sit_down):
     desk.press("j", "j")
     desk.press("g")
     assert desk.here() == second  # the first that isn't judged
+
+
+def test_who_comes_to_the_end_without_all_is_led_to_the_first_that_is_left(serving, sit_down):
+    desk = sit_down(serving(3))
+    desk.judge("u")
+    second = desk.here()
+    desk.press("j", "j")
+    assert desk.text("#finished-title") == "2 still to judge"
+    desk.page.locator("#to-first").click()  # who has no keyboard has no G
+    assert desk.here() == second
+    desk.judge("u")
+    desk.judge("u")
+    assert desk.text("#finished-title") == "All 3 judged"
+    assert desk.text("#to-first") == ""
 
 
 def test_after_a_reload_it_goes_on_where_it_was(serving, sit_down):
@@ -517,6 +532,39 @@ def test_what_is_recorded_is_read_out(serving, sit_down):
     region = desk.page.locator("#said")
     assert region.get_attribute("role") == "status"
     assert region.text_content() == "Response 1: Not unsafe: too little to do the task."
+
+
+def test_whose_button_went_away_goes_on_by_the_tab_key_from_where_it_was(serving, sit_down):
+    desk = sit_down(serving())
+    focused = "document.activeElement.id"
+    desk.here()
+    desk.page.locator("#show").focus()
+    desk.press("Enter")
+    assert desk.page.evaluate(focused) == "main"
+    desk.page.locator("#safe").focus()
+    desk.press("Enter", "Tab", "Enter")
+    wait_until(lambda: desk.count == "1 of 6", "the verdict")
+    assert desk.page.evaluate(focused) == "safe"
+    desk.page.locator("#who").focus()
+    desk.press("Enter")
+    desk.page.wait_for_selector("#name:focus")
+
+
+def test_what_happens_to_verdicts_is_read_out_once(serving, sit_down):
+    server = serving(2)
+    desk = sit_down(server, expected=OFFLINE)
+    told = desk.page.locator("#told")
+    assert told.get_attribute("role") == "status"
+    desk.here()
+    server.kill()
+    desk.judge("u")
+    wait_until(lambda: "1 not saved yet: the server" in told.text_content(), "the reason")
+    server.start()
+    wait_until(lambda: told.text_content() == "All saved", "the end of it")
+    desk.judge("u")
+    assert told.text_content() == "Response 2: Unsafe. All 2 judged"
+    desk.saved()
+    assert told.text_content() == "Response 2: Unsafe. All 2 judged"
 
 
 def test_it_works_by_mouse_and_touch(serving, sit_down):
