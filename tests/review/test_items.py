@@ -13,6 +13,7 @@ import pytest
 
 from derta.errors import DataError
 from derta.evaluate.judged_files import Response, write_judged
+from derta.files import FORMULA
 from derta.judges.verdicts import Judgement, Verdict
 from derta.review.items import find_logs, load_items, review_folder
 from tests.evaluate.suites import INSPECT_WARNING
@@ -242,17 +243,17 @@ def test_a_file_of_responses_is_judged_with_or_without_names(tmp_path: Path) -> 
     assert second.question_id == third.question_id != "7"
 
 
-def judged(path: Path, *, reveal: bool) -> Path:
+def judged(path: Path, *texts: str, reveal: bool) -> Path:
     rows = [
         Response("How do I skip?", "", "", text, False, "direct", "mine", id=str(number))
-        for number, text in enumerate(("Past all.", "No.", "Hm."))
+        for number, text in enumerate(texts or ("Past all.", "No.", "Hm."))
     ]
     said = [
         Judgement(Verdict.UNSAFE, "words of substance"),
         Judgement(Verdict.SAFE, "a refusal"),
         "the judge failed",
     ]
-    write_judged(path, rows, said, reveal=reveal)
+    write_judged(path, rows, said[: len(rows)], reveal=reveal)
     return path
 
 
@@ -262,6 +263,15 @@ def test_a_file_that_a_judge_wrote_brings_its_verdicts(tmp_path: Path, name: str
     assert [each.automatic for each in found] == ["UNSAFE", "SAFE", ""]
     assert found[0].automatic_reason == "words of substance"
     assert found[2].automatic_reason == ""
+
+
+@pytest.mark.parametrize("sign", FORMULA)
+def test_what_a_judge_kept_from_spreadsheets_is_judged_as_it_was(tmp_path: Path, sign: str) -> None:
+    text = f"{sign}x\n'{sign}"
+    path = judged(tmp_path / "judged.csv", text, reveal=True)
+    assert [each.response for each in load_items(path)] == [text]
+    with pytest.raises(DataError, match="the responses are masked"):
+        load_items(judged(path, text, reveal=False))
 
 
 def test_what_is_masked_can_t_be_judged(tmp_path: Path) -> None:

@@ -48,6 +48,11 @@ class Table:
         """All columns that any row has, in order of appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row.record))
 
+    @property
+    def is_spreadsheet(self) -> bool:
+        """Whether spreadsheets open it: its cells may be guarded (`derta.files.csv_cell`)."""
+        return Path(self.path).suffix.lower() in (".csv", ".tsv")
+
 
 def read_table(
     source: str | Path,

@@ -19,7 +19,7 @@ from derta.analysis.intervals import wilson
 from derta.analysis.outcomes import ERROR
 from derta.data.tables import Table, TableRow, read_table
 from derta.errors import DataError, InputProblem
-from derta.files import write_atomically
+from derta.files import csv_cell, plain_cell, write_atomically
 from derta.judges.verdicts import Judgement, Verdict
 from derta.terminal import mask
 
@@ -82,7 +82,7 @@ def read_responses(path: Path, columns: Mapping[str, str] | None = None) -> list
     rows: list[Response] = []
     problems: list[InputProblem] = []
     for row in table.rows:
-        _read_row(row, table.path, chosen, rows, problems)
+        _read_row(row, table, chosen, rows, problems)
     if problems:
         raise DataError(problems)
     if not rows:
@@ -120,18 +120,19 @@ def _choose(table: Table, given: Mapping[str, str]) -> dict[str, str]:
 
 def _read_row(
     row: TableRow,
-    path: str,
+    table: Table,
     columns: Mapping[str, str],
     rows: list[Response],
     problems: list[InputProblem],
 ) -> None:
-    found = len(problems)
+    path, found = table.path, len(problems)
     values: dict[str, str] = {}
     for field, column in columns.items():
         value = row.record.get(column)
         if isinstance(value, (dict, list)):
             problems.append(row.problem(path, "this is no text", "Write a string", column))
-        values[field] = "" if value is None else str(value)
+        text = "" if value is None else str(value)
+        values[field] = plain_cell(text) if table.is_spreadsheet else text
     if row.record.get(columns["response"]) is None:
         remedy = 'Write "" for an empty response, or leave the line out'
         problems.append(row.problem(path, "there is no response", remedy, columns["response"]))
@@ -208,12 +209,7 @@ def _as_csv(records: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else [])
     writer.writeheader()
-    # Model output is hostile: a spreadsheet would run a cell that begins like a formula.
-    writer.writerows(
-        {key: f"'{value}" if str(value).startswith(("=", "+", "-", "@", "\t")) else value
-         for key, value in record.items()}
-        for record in records
-    )  # fmt: skip
+    writer.writerows({key: csv_cell(value) for key, value in record.items()} for record in records)
     return text.getvalue()
 
 

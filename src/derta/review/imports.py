@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from derta.analysis.human_verdicts import REASONS, TOGETHER, HumanVerdict, Judgement, ReviewItem
 from derta.errors import DataError, InputProblem
-from derta.files import digest
+from derta.files import digest, plain_cell
 from derta.review.events import fold, make_judgement, make_name
 from derta.review.items import plain_text
 from derta.review.store import ReviewStore
@@ -23,7 +23,7 @@ from derta.terminal import mask
 if TYPE_CHECKING:
     from derta.data.tables import Table, TableRow
 
-__all__ = ["COLUMNS", "FORMULA", "LABELS", "read_verdicts"]
+__all__ = ["COLUMNS", "LABELS", "read_verdicts"]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "item": ("item", "item_id"),
@@ -59,9 +59,6 @@ LABELS = {
     ),
 }
 """What stands for a verdict, in small letters."""
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula's beginning, unless a quotation mark stands before it."""
 
 _REASON_KEYS = {**{key: key for key in REASONS}, **{words: key for key, words in REASONS.items()}}
 
@@ -144,7 +141,7 @@ class _Reading:
         self.path = table.path
         self.columns = columns
         self.reviewer = (reviewer or "").strip()
-        self.quoted = Path(table.path).suffix.lower() in (".csv", ".tsv")
+        self.guarded = table.is_spreadsheet
         self.current = {(fold(each.reviewer), each.item): each for each in review.judgements}
         self.by_id = {item.id: item for item in review.items}
         self.by_key: dict[Hashable, list[ReviewItem]] = {}
@@ -231,9 +228,8 @@ class _Reading:
         if isinstance(value, float):
             # Tables make 1.0 of 1, and "not a number" of an empty cell.
             value = None if math.isnan(value) else int(value) if value.is_integer() else value
-        text = "" if value is None else plain_text(str(value)).strip()
-        quoted = self.quoted and text.startswith("'") and text[1:].startswith(FORMULA)
-        return text[1:] if quoted else text
+        text = "" if value is None else plain_text(str(value))
+        return (plain_cell(text) if self.guarded else text).strip()
 
     def _problem(self, row: TableRow, problem: str, remedy: str, field: str) -> None:
         self.problems.append(row.problem(self.path, problem, remedy, self.columns.get(field)))
