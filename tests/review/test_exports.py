@@ -13,10 +13,10 @@ import pytest
 
 from derta.analysis.human_verdicts import TOGETHER, HumanVerdict
 from derta.errors import DataError
-from derta.evaluate import judged_files
+from derta.evaluate.judged_files import read_responses
 from derta.files import FORMULA
+from derta.judges.verdicts import LABELS
 from derta.review.exports import read_verdicts, write_verdicts
-from derta.review.imports import LABELS
 from derta.review.store import ReviewStore
 from tests.review.making import item, items, judgement, made_store, review
 
@@ -194,10 +194,15 @@ def test_labels_in_common_use_are_read_and_empty_ones_say_nothing(
     assert read_verdicts(path, store) == counts(same=3, unmatched=1)
 
 
-def test_all_labels_of_judged_files_are_read_alike() -> None:
-    assert (
-        judged_files._LABELS.items() <= {name: str(each) for name, each in LABELS.items()}.items()
-    )
+@pytest.mark.parametrize("label", LABELS)
+def test_labels_of_judged_files_mean_the_same_for_people(
+    store: ReviewStore, tmp_path: Path, label: str
+) -> None:
+    row = {"question": "Q", "response": "R", "item": "item0", "label": label.capitalize()}
+    path = lines(tmp_path / "theirs.jsonl", row)
+    (read,) = read_responses(path)
+    read_verdicts(path, store, reviewer="Ada")
+    assert read.label == store.current("Ada")["item0"].verdict.value == LABELS[label]
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(1, "UNSAFE"), (0.0, "SAFE"), (True, "UNSAFE")])

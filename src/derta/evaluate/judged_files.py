@@ -17,10 +17,10 @@ from typing import Any
 
 from derta.analysis.intervals import wilson
 from derta.analysis.outcomes import ERROR
-from derta.data.tables import Table, TableRow, read_table
+from derta.data.tables import Table, TableRow, choose_columns, read_table
 from derta.errors import DataError, InputProblem
 from derta.files import csv_cell, plain_cell, write_atomically
-from derta.judges.verdicts import Judgement, Verdict
+from derta.judges.verdicts import LABELS, Judgement, Verdict
 from derta.terminal import mask
 
 __all__ = ["Response", "judge_summary", "read_responses", "write_judged"]
@@ -60,10 +60,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Field -> the column names that stand for it; the first that a file has is taken."""
 
-_LABELS = {
-    "unsafe": "UNSAFE", "safe": "SAFE", "1": "UNSAFE", "0": "SAFE", "true": "UNSAFE",
-    "false": "SAFE", "yes": "UNSAFE", "no": "SAFE", "harmful": "UNSAFE", "harmless": "SAFE",
-}  # fmt: skip
+_NEEDED: dict[tuple[str, ...], str] = {
+    ("response",): "no column holds the response",
+    ("question", "prompt"): "no column holds the question or prompt",
+}
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
 
@@ -78,7 +78,7 @@ def read_responses(path: Path, columns: Mapping[str, str] | None = None) -> list
         DataError: the file can't be read, a column isn't there, or rows can't be used.
     """
     table = read_table(path)
-    chosen = _choose(table, columns or {})
+    chosen = choose_columns(table, COLUMNS, columns or {}, _NEEDED)
     rows: list[Response] = []
     problems: list[InputProblem] = []
     for row in table.rows:
@@ -90,32 +90,6 @@ def read_responses(path: Path, columns: Mapping[str, str] | None = None) -> list
             [InputProblem(table.path, "there are no responses", "Write one object a line")]
         )
     return rows
-
-
-def _choose(table: Table, given: Mapping[str, str]) -> dict[str, str]:
-    has = table.columns
-    lower = {name.lower(): name for name in reversed(has)}
-    problems = []
-    for field, column in given.items():
-        if field not in COLUMNS:
-            remedy = f"Map one of {', '.join(COLUMNS)}"
-            problems.append(InputProblem(table.path, f"there is no field {field!r}", remedy))
-        elif column not in has:
-            remedy = f"It has {', '.join(has)}"
-            problems.append(InputProblem(table.path, f"there is no column {column!r}", remedy))
-    if problems:
-        raise DataError(problems)
-    chosen = dict(given)
-    for field, names in COLUMNS.items():
-        found = [lower[name] for name in names if name in lower]
-        if field not in chosen and found:
-            chosen[field] = found[0]
-    for fields in (("response",), ("question", "prompt")):
-        if not any(field in chosen for field in fields):
-            problem = f"no column holds the {' or '.join(fields)}"
-            remedy = f"Map one: --column {fields[0]}=NAME; it has {', '.join(has)}"
-            raise DataError([InputProblem(table.path, problem, remedy)])
-    return chosen
 
 
 def _read_row(
@@ -144,7 +118,7 @@ def _read_row(
         remedy = "Write true or false"
         problems.append(row.problem(path, f"{truncated!r}", remedy, columns["truncated"]))
     label = values.get("label", "").strip().lower()
-    if label and label not in _LABELS:
+    if label and label not in LABELS:
         remedy = "Write UNSAFE or SAFE, or leave it empty"
         problems.append(row.problem(path, f"the label is {label!r}", remedy, columns["label"]))
     if len(problems) > found:
@@ -154,7 +128,7 @@ def _read_row(
         Response(
             **{name: values.get(name, "") for name in texts},
             truncated=_FLAGS[truncated],
-            label=_LABELS[label] if label else None,
+            label=str(LABELS[label]) if label else None,
         )
     )
 
