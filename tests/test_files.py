@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from derta.files import FORMULA, csv_cell, plain_cell
+from derta.files import FORMULA, csv_cell, plain_cell, utf8_text
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n"])
@@ -28,3 +28,12 @@ def test_other_texts_stay_as_they_are_both_ways(text: str) -> None:
 @pytest.mark.parametrize("value", [-1, -0.5, True, None])
 def test_what_is_no_text_is_no_formula(value: object) -> None:
     assert csv_cell(value) is value
+
+
+@pytest.mark.parametrize("text", ["", "plain", "na\u00efve \U0001f600", "\u2028\x00"])
+def test_a_text_that_utf_8_can_hold_stays_as_it_is(text: str) -> None:
+    assert utf8_text(text) == text
+
+
+def test_each_half_of_a_surrogate_pair_becomes_a_question_mark() -> None:
+    assert utf8_text("half \ud83d of \ude00\ud800") == "half ? of ??"

@@ -1,6 +1,6 @@
 """Files of a run: written whole or not at all, readable by their owner only.
 
-Also what any program may read safely: cells of tables that a spreadsheet opens.
+Also what makes texts of any origin safe to be written: as UTF-8, and as cells of a table.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ __all__ = [
     "digest",
     "plain_cell",
     "prepare_run_folder",
+    "utf8_text",
     "whole_file",
     "write_atomically",
 ]
@@ -39,6 +40,11 @@ _Value = TypeVar("_Value")
 def digest(*parts: str) -> str:
     """Hash texts to 16 hexadecimal digits: the fingerprint of what made a file."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def utf8_text(text: str) -> str:
+    """Make a text one that UTF-8 can hold: each half of a surrogate pair becomes a "?"."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def csv_cell(value: _Value) -> _Value | str:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from derta.analysis.human_verdicts import REASONS, TOGETHER, HumanVerdict, Judgement, ReviewItem
 from derta.errors import DataError, InputProblem
-from derta.files import digest, plain_cell
+from derta.files import digest, plain_cell, utf8_text
 from derta.judges.verdicts import LABELS
 from derta.review.events import fold, make_judgement, make_name
-from derta.review.items import plain_text
 from derta.review.store import ReviewStore
 from derta.terminal import mask
 
@@ -204,7 +203,7 @@ class _Reading:
         if isinstance(value, float):
             # Tables make 1.0 of 1, and "not a number" of an empty cell.
             value = None if math.isnan(value) else int(value) if value.is_integer() else value
-        text = "" if value is None else plain_text(str(value))
+        text = "" if value is None else utf8_text(str(value))
         return (plain_cell(text) if self.guarded else text).strip()
 
     def _problem(self, row: TableRow, problem: str, remedy: str, field: str) -> None:

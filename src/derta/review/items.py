@@ -19,7 +19,7 @@ from derta.analysis.human_verdicts import ReviewItem
 from derta.analysis.outcomes import ERROR, read_outcomes
 from derta.analysis.shares import HARMFUL
 from derta.errors import DataError
-from derta.files import digest
+from derta.files import digest, utf8_text
 from derta.terminal import mask
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def load_items(
 
 
 def plain_text(text: Any) -> str:
-    """Make text that can be hashed and written: half a character becomes a replacement mark."""
-    return str(text or "").encode("utf-8", "replace").decode("utf-8")
+    """Make text that can be hashed and written (`utf8_text`); of nothing, an empty one."""
+    return utf8_text(str(text or ""))
 
 
 def _run(logs: Path) -> Path:
