@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from derta.analysis.evaluation_folder import is_evaluation
 from derta.analysis.human_verdicts import ReviewItem
-from derta.analysis.outcomes import ERROR, read_outcomes
+from derta.analysis.outcomes import ERROR, read_outcomes, sample_id
 from derta.analysis.shares import HARMFUL
 from derta.errors import DataError
 from derta.files import digest, utf8_text
@@ -164,10 +164,7 @@ def _of_evaluation(folder: Path) -> list[ReviewItem]:
             truncated=each.truncated,
             automatic=each.verdict,
             automatic_reason=each.reason,
-            # As `derta.evaluate.samples` names them.
-            sample_id="/".join(
-                part for part in (each.scenario, each.cell, each.question_id) if part
-            ),
+            sample_id=sample_id(each.scenario, each.cell, each.question_id),
         )
         for each in read_outcomes(folder / "outcomes.jsonl")
         if each.category == HARMFUL and each.verdict != ERROR
