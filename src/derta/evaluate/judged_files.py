@@ -23,7 +23,7 @@ from derta.files import csv_cell, plain_cell, write_atomically
 from derta.judges.verdicts import LABELS, Judgement, Verdict
 from derta.terminal import mask
 
-__all__ = ["Response", "judge_summary", "read_responses", "write_judged"]
+__all__ = ["Response", "find_responses", "judge_summary", "read_responses", "write_judged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,19 @@ def read_responses(path: Path, columns: Mapping[str, str] | None = None) -> list
     Raises:
         DataError: the file can't be read, a column isn't there, or rows can't be used.
     """
-    table = read_table(path)
+    return find_responses(read_table(path), columns)
+
+
+def find_responses(table: Table, columns: Mapping[str, str] | None = None) -> list[Response]:
+    """Find the responses in a table, one a row.
+
+    Args:
+        table: the rows of a file.
+        columns: field -> column, for those that are called otherwise (`COLUMNS`).
+
+    Raises:
+        DataError: a column isn't there, or rows can't be used.
+    """
     chosen = choose_columns(table, COLUMNS, columns or {}, _NEEDED)
     rows: list[Response] = []
     problems: list[InputProblem] = []
