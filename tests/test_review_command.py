@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from derta.analysis.outcomes import read_outcomes
 from derta.analysis.review_database import database_path, read_review
 from derta.arguments import make_parser
 from derta.cli import main
@@ -167,6 +168,24 @@ def test_only_models_that_are_named_are_drawn(
     message = said(capsys, "review", run, "--model", "three", code=2)
     assert "two" in message
     assert served.options["blind"]
+
+
+def test_the_responses_are_read_once_though_some_are_chosen(
+    run: Path,
+    served: Served,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+
+    def reading(path: Path) -> Any:
+        read.append(path)
+        return read_outcomes(path)
+
+    monkeypatch.setattr("derta.review.items.read_outcomes", reading)
+    said(capsys, "review", run, "--scenario", "pair", "--model", "two", "--no-browser")
+    assert served.options["blind"]
+    assert read == [run / "outcomes.jsonl"]
 
 
 def test_another_seed_would_turn_the_order_and_is_refused(

@@ -130,6 +130,7 @@ def sweep(path: Path) -> str:
 
 
 def fill(path: Path, marker: str, text: str) -> None:
+    """Put `text` between the two lines of a file that `marker` names."""
     content = path.read_text(encoding="utf-8")
     pattern = rf"(<!-- {re.escape(marker)} -->\n).*?(<!-- /{re.escape(marker)} -->)"
     filled, count = re.subn(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", content, flags=re.DOTALL)

@@ -10,17 +10,13 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from publish import ROOT, fill
 from rich.console import Console
 
 from derta.report.evaluation_table import print_evaluation
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "evaluation.md"
-MARKED = re.compile(r"(<!-- evaluation-table -->\n).*?(<!-- /evaluation-table -->)", re.DOTALL)
 
 
 def block(results: dict[str, Any]) -> str:
@@ -28,16 +24,14 @@ def block(results: dict[str, Any]) -> str:
     text = io.StringIO()
     print_evaluation(results, Console(file=text, width=80, color_system=None, highlight=False))
     lines = [line.rstrip() for line in text.getvalue().strip("\n").split("\n")]
-    return "\n".join([f"`{results['command']}` says:", "", "```text", *lines, "```", ""])
+    return "\n".join([f"`{results['command']}` says:", "", "```text", *lines, "```"])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     results = json.loads((parser.parse_args().run / "evaluation.json").read_text("utf-8"))
-    page = PAGE.read_text("utf-8")
-    made = MARKED.sub(lambda found: found[1] + block(results) + found[2], page)
-    PAGE.write_text(made, "utf-8")
+    fill(ROOT / "docs" / "evaluation.md", "evaluation-table", block(results))
 
 
 if __name__ == "__main__":

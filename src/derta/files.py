@@ -1,4 +1,7 @@
-"""Files of a run: written whole or not at all, readable by their owner only."""
+"""Files of a run: written whole or not at all, readable by their owner only.
+
+Also what makes texts of any origin safe to be written: as UTF-8, and as cells of a table.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,22 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["RUN_NOTICE", "digest", "prepare_run_folder", "whole_file", "write_atomically"]
+__all__ = [
+    "FORMULA",
+    "RUN_NOTICE",
+    "csv_cell",
+    "digest",
+    "plain_cell",
+    "prepare_run_folder",
+    "utf8_text",
+    "whole_file",
+    "write_atomically",
+]
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What a spreadsheet takes for a formula's beginning, unless an apostrophe stands before it."""
 
 RUN_NOTICE = """\
 This folder holds output of language models that were asked harmful questions on purpose, to
@@ -17,10 +34,31 @@ measure whether they refuse. It may be harmful or wrong. It is readable by its o
 ignored by git; don't publish it without looking.
 """
 
+_Value = TypeVar("_Value")
+
 
 def digest(*parts: str) -> str:
     """Hash texts to 16 hexadecimal digits: the fingerprint of what made a file."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def utf8_text(text: str) -> str:
+    """Make a text one that UTF-8 can hold: each half of a surrogate pair becomes a "?"."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+
+
+def csv_cell(value: _Value) -> _Value | str:
+    """Make a value one that no spreadsheet runs: a formula gets an apostrophe before it.
+
+    Model output is hostile: any text that begins like a formula counts as one. Numbers stay as
+    they are, with their sign. `plain_cell` undoes it.
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def plain_cell(text: str) -> str:
+    """Undo `csv_cell`: give the text as it was before it was kept from being run."""
+    return text[1:] if text.startswith("'") and text[1:].startswith(FORMULA) else text
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
+from collections.abc import Callable
 
 __all__ = ["give_back_freed_memory", "keep_freed_memory"]
 
@@ -23,11 +24,8 @@ _LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 def keep_freed_memory() -> bool:
     """Ask glibc to keep freed memory; return whether it agreed (False on other systems)."""
-    if sys.platform != "linux":
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
+    mallopt = _glibc("mallopt")
+    if mallopt is None:
         return False
     settings = (
         (_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD),
@@ -43,10 +41,16 @@ def give_back_freed_memory() -> bool:
     Threads that have ended leave what they freed behind, too. False on systems without glibc.
     """
     gc.collect()  # a model in a reference cycle holds its weights
+    trim = _glibc("malloc_trim")
+    return trim is not None and bool(trim(0))
+
+
+def _glibc(name: str) -> Callable[..., int] | None:
+    """Find a function of glibc that returns an int; None on systems without it."""
     if sys.platform != "linux":
-        return False
+        return None
     try:
-        trim = ctypes.CDLL(None).malloc_trim
+        found: Callable[..., int] = getattr(ctypes.CDLL(None), name)
     except (OSError, AttributeError):
-        return False
-    return bool(trim(0))
+        return None
+    return found

@@ -135,7 +135,7 @@ def _set_up(parsed: argparse.Namespace) -> ReviewStore:
     What isn't named is as it was when the review was last opened.
     """
     from derta.analysis.review_database import database_path, has_review, read_review
-    from derta.review.items import load_items
+    from derta.review.items import choose_items, load_items
     from derta.review.sampling import stratified_sample
     from derta.review.store import ReviewStore
 
@@ -152,9 +152,8 @@ def _set_up(parsed: argparse.Namespace) -> ReviewStore:
     with stage(console(), "Reading responses") as progress:
         progress(0, 1)
         # All of it is read before a folder is made: a name that is misspelt leaves nothing behind.
-        population = chosen = load_items(parsed.logs)
-        if scenarios or models:
-            chosen = load_items(parsed.logs, scenarios=scenarios, models=models)
+        population = load_items(parsed.logs)
+        chosen = choose_items(population, parsed.logs, scenarios=scenarios, models=models)
         drawn = stratified_sample(chosen, None if size == ALL else int(size), seed=seed)
         store = ReviewStore.open(folder)
         try:

@@ -199,6 +199,8 @@ def test_a_kind_that_nobody_has_judged_yet_is_taken_to_be_like_the_others_and_sa
     entry = summarise_review(made)["corrected"]["one"]["all"]
     assert (entry["share"], entry["lent"], entry["n"]) == (1.0, 10, 40)
     assert "10 of 40 responses are of kinds of which nobody has judged one" in notes(made)
+    *_, last = summarise_review(made)["notes"]
+    assert last.startswith("The judge's rates: 10 responses are of models and kinds of which ")
     assert summarise_review(made)["corrected"]["one"]["scenarios"]["pair"]["share"] is None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from derta.analysis.outcomes import read_outcomes, write_outcomes
+from derta.analysis.outcomes import read_outcomes, sample_id, write_outcomes
 from derta.errors import DataError
 from tests.analysis.making import outcome, refusal
 
@@ -39,3 +39,11 @@ def test_a_line_without_a_field_that_must_be_there_is_named(tmp_path: Path) -> N
     path.write_text(json.dumps(asdict(outcome(0))) + "\n" + json.dumps(row) + "\n", "utf-8")
     with pytest.raises(DataError, match=r"outcomes\.jsonl:2: is not an outcome .*verdict"):
         read_outcomes(path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [(("prefill", "k=20", "q7"), "prefill/k=20/q7"), (("direct", "", "q7"), "direct/q7")],
+)
+def test_a_sample_is_named_by_what_tells_it_apart(parts: tuple[str, str, str], name: str) -> None:
+    assert sample_id(*parts) == name

@@ -120,3 +120,10 @@ def test_names_of_whatever_form_stay_text_and_within_the_columns(width: int) -> 
     assert all(len(line) <= width for line in text.splitlines())
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+@pytest.mark.parametrize(("width", "words"), [(0.1, "10"), (0.025, "2.5"), (1, "100"), (0.3, "30")])
+def test_the_width_that_is_wished_for_is_said_in_points(width: float, words: str) -> None:
+    text = printed(summarise_review(review(items(), ROWS), width=width))
+    assert f"more: {words} pt" in text
+    assert f"interval is {words} percentage points wide" in " ".join(text.split())

@@ -13,9 +13,10 @@ import pytest
 
 from derta.analysis.human_verdicts import TOGETHER, HumanVerdict
 from derta.errors import DataError
-from derta.evaluate import judged_files
+from derta.evaluate.judged_files import read_responses
+from derta.files import FORMULA
+from derta.judges.verdicts import LABELS
 from derta.review.exports import read_verdicts, write_verdicts
-from derta.review.imports import LABELS
 from derta.review.store import ReviewStore
 from tests.review.making import item, items, judgement, made_store, review
 
@@ -87,7 +88,7 @@ def test_texts_are_written_as_they_are_only_when_asked_for(tmp_path: Path, name:
     assert (row["response"], row["note"]) == (hostile, "so, so")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\nx"])
 def test_no_cell_is_a_formula(tmp_path: Path, text: str) -> None:
     made = review([item(0, response=text, model=text)], [judgement("item0", text, note=text)])
     write_verdicts(tmp_path / "out.csv", made, reveal=True)
@@ -155,6 +156,20 @@ def test_an_own_note_survives_the_masked_export_that_comes_in_again(
     assert store.current("Ada")["item0"].note == "mine"
 
 
+@pytest.mark.parametrize("sign", FORMULA)
+def test_what_is_no_formula_in_the_file_finds_its_response_by_its_text(
+    tmp_path: Path, sign: str
+) -> None:
+    made = [item(0, question=f"{sign}Why?", response=f"{sign}So."), item(1, response=sign)]
+    said = [judgement("item0", "Ada", note="-half"), judgement("item1", "Ada")]
+    write_verdicts(tmp_path / "out.csv", review(made, said), reveal=True)
+    found = [{**row, "item": ""} for row in rows_of(tmp_path / "out.csv")]
+    path = table(tmp_path / "theirs.csv", list(found[0]), *(list(row.values()) for row in found))
+    with made_store(tmp_path / "review", made) as store:
+        assert read_verdicts(path, store) == counts(added=2)
+        assert store.current("Ada")["item0"].note == "-half"
+
+
 # --- from elsewhere --------------------------------------------------------------------------
 
 
@@ -179,10 +194,15 @@ def test_labels_in_common_use_are_read_and_empty_ones_say_nothing(
     assert read_verdicts(path, store) == counts(same=3, unmatched=1)
 
 
-def test_all_labels_of_judged_files_are_read_alike() -> None:
-    assert (
-        judged_files._LABELS.items() <= {name: str(each) for name, each in LABELS.items()}.items()
-    )
+@pytest.mark.parametrize("label", LABELS)
+def test_labels_of_judged_files_mean_the_same_for_people(
+    store: ReviewStore, tmp_path: Path, label: str
+) -> None:
+    row = {"question": "Q", "response": "R", "item": "item0", "label": label.capitalize()}
+    path = lines(tmp_path / "theirs.jsonl", row)
+    (read,) = read_responses(path)
+    read_verdicts(path, store, reviewer="Ada")
+    assert read.label == store.current("Ada")["item0"].verdict.value == LABELS[label]
 
 
 @pytest.mark.parametrize(("value", "verdict"), [(1, "UNSAFE"), (0.0, "SAFE"), (True, "UNSAFE")])

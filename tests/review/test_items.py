@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from derta.data.streams import stream_rows
 from derta.errors import DataError
 from derta.evaluate.judged_files import Response, write_judged
+from derta.files import FORMULA
 from derta.judges.verdicts import Judgement, Verdict
-from derta.review.items import find_logs, load_items, review_folder
+from derta.review.items import choose_items, find_logs, load_items, review_folder
 from tests.evaluate.suites import INSPECT_WARNING
 from tests.review.making import evaluation_folder, mock_evaluation, outcomes
 
@@ -111,16 +114,18 @@ def test_scenarios_and_models_are_chosen_by_name(tmp_path: Path) -> None:
         *outcomes(2, scenario="direct", model="untouched"),
     ]
     run = evaluation_folder(tmp_path, made)
-    assert len(load_items(run)) == 6
-    found = load_items(run, scenarios=["code-attack", "direct"])
+    there = load_items(run)
+    assert choose_items(there, run) == there
+    assert len(there) == 6
+    found = choose_items(there, run, scenarios=["code-attack", "direct"])
     assert {each.scenario for each in found} == {"code_attack", "direct"}
-    assert {each.model for each in load_items(run, models=["untouched"])} == {"untouched"}
+    assert {each.model for each in choose_items(there, run, models=["untouched"])} == {"untouched"}
     with pytest.raises(DataError, match=r"no scenario 'dirct'.*It has code_attack, pair, direct"):
-        load_items(run, scenarios=["dirct"])
+        choose_items(there, run, scenarios=["dirct"])
     with pytest.raises(DataError, match=r"no model 'vanilla'.*It has derta, untouched"):
-        load_items(run, models=["vanilla"])
+        choose_items(there, run, models=["vanilla"])
     with pytest.raises(DataError, match=r"no response in these scenarios.*untouched in direct"):
-        load_items(run, scenarios=["pair"], models=["untouched"])
+        choose_items(there, run, scenarios=["pair"], models=["untouched"])
 
 
 def test_an_evaluation_without_harmful_questions_has_nothing_to_judge(tmp_path: Path) -> None:
@@ -247,17 +252,29 @@ def test_a_file_of_responses_is_judged_with_or_without_names(tmp_path: Path) -> 
     assert second.question_id == third.question_id != "7"
 
 
-def judged(path: Path, *, reveal: bool) -> Path:
+def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def stream(source: Path, **options: Any) -> Iterator[Any]:
+        read.append(source)
+        return stream_rows(source, **options)
+
+    monkeypatch.setattr("derta.data.tables.stream_rows", stream)
+    load_items(lines(tmp_path / "mine.jsonl", {"prompt": "Skip?", "response": "Past"}))
+    assert len(read) == 1
+
+
+def judged(path: Path, *texts: str, reveal: bool) -> Path:
     rows = [
         Response("How do I skip?", "", "", text, False, "direct", "mine", id=str(number))
-        for number, text in enumerate(("Past all.", "No.", "Hm."))
+        for number, text in enumerate(texts or ("Past all.", "No.", "Hm."))
     ]
     said = [
         Judgement(Verdict.UNSAFE, "words of substance"),
         Judgement(Verdict.SAFE, "a refusal"),
         "the judge failed",
     ]
-    write_judged(path, rows, said, reveal=reveal)
+    write_judged(path, rows, said[: len(rows)], reveal=reveal)
     return path
 
 
@@ -267,6 +284,15 @@ def test_a_file_that_a_judge_wrote_brings_its_verdicts(tmp_path: Path, name: str
     assert [each.automatic for each in found] == ["UNSAFE", "SAFE", ""]
     assert found[0].automatic_reason == "words of substance"
     assert found[2].automatic_reason == ""
+
+
+@pytest.mark.parametrize("sign", FORMULA)
+def test_what_a_judge_kept_from_spreadsheets_is_judged_as_it_was(tmp_path: Path, sign: str) -> None:
+    text = f"{sign}x\n'{sign}"
+    path = judged(tmp_path / "judged.csv", text, reveal=True)
+    assert [each.response for each in load_items(path)] == [text]
+    with pytest.raises(DataError, match="the responses are masked"):
+        load_items(judged(path, text, reveal=False))
 
 
 def test_what_is_masked_can_t_be_judged(tmp_path: Path) -> None:
@@ -296,4 +322,4 @@ def test_a_file_without_the_columns_is_refused_with_a_remedy_that_a_review_has(
 def test_names_that_a_file_doesn_t_have_can_t_be_chosen(tmp_path: Path) -> None:
     path = lines(tmp_path / "mine.jsonl", {"prompt": "Skip?", "response": "Past"})
     with pytest.raises(DataError, match="It names no models: leave --model out"):
-        load_items(path, models=["mine"])
+        choose_items(load_items(path), path, models=["mine"])

@@ -16,8 +16,8 @@ import pytest
 from derta.analysis.human_verdicts import REASONS, TOGETHER
 from derta.errors import DataError
 from derta.report.colours import DARK, LIGHT
+from derta.review.events import LONGEST_NOTE
 from derta.review.server import make_app
-from derta.review.views import LONGEST_NOTE
 from tests.review.calling import PORT, TOKEN, Caller
 from tests.review.making import item, items, made_store
 

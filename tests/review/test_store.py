@@ -284,6 +284,7 @@ def test_a_response_that_the_run_no_longer_has_leaves_the_review_but_not_the_fil
         answered_anew = [item("new"), *made[1:]]
         store.set_up(answered_anew, answered_anew, {"seed": 0})
         assert "item0" not in store.order("Ada")
+        assert store.count_items() == len(store.order("Ada")) == 4
         assert store.current("Ada") == {}
         assert len(store.review().items) == 4
         # A page that was open meanwhile can still send what it has.

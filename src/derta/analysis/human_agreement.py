@@ -107,12 +107,7 @@ def summarise_review(review: Review, *, width: float = 0.1, seed: int = 0) -> di
         },
         "disagreements": _disagreements(review),
     }
-    summary["notes"] = list(_notes(summary, review, cells))
-    if lent and summary["confusion"]["all"]["n"]:
-        summary["notes"].append(
-            f"The judge's rates: {lent} responses are of models and kinds of which nobody has "
-            "judged one; they are taken to be like the others with the same automatic verdict."
-        )
+    summary["notes"] = list(_notes(summary, review, cells, lent))
     return summary
 
 
@@ -301,12 +296,29 @@ def _disagreements(review: Review) -> dict[str, Any]:
 # --- what isn't known ------------------------------------------------------------------------
 
 
-def _notes(summary: Mapping[str, Any], review: Review, cells: _Cells) -> Iterator[str]:
-    """Say in sentences what isn't known, and why."""
-    people = summary["reviewers"]
-    if not people:
+def _notes(summary: Mapping[str, Any], review: Review, cells: _Cells, lent: int) -> Iterator[str]:
+    """Say in sentences what isn't known, and why.
+
+    Args:
+        summary: without its notes.
+        review: what it is of.
+        cells: of the review.
+        lent: how many responses others stand for in the judge's rates.
+    """
+    if summary["reviewers"]:
+        yield from _notes_on_judging(summary, review)
+        yield from _notes_on_shares(summary, review, cells)
+    else:
         yield "Nobody has judged a response yet."
-        return
+    if lent and summary["confusion"]["all"]["n"]:
+        yield (
+            f"The judge's rates: {lent} responses are of models and kinds of which nobody has "
+            "judged one; they are taken to be like the others with the same automatic verdict."
+        )
+
+
+def _notes_on_judging(summary: Mapping[str, Any], review: Review) -> Iterator[str]:
+    people = summary["reviewers"]
     if len(people) == 1:
         yield (
             "One person has judged: how far people agree isn't known, and their own errors are in "
@@ -344,6 +356,9 @@ def _notes(summary: Mapping[str, Any], review: Review, cells: _Cells) -> Iterato
             "Not all of it was judged blind: whoever saw model, attack or automatic verdict may "
             "have been led by it."
         )
+
+
+def _notes_on_shares(summary: Mapping[str, Any], review: Review, cells: _Cells) -> Iterator[str]:
     for model, found in summary["corrected"].items():
         total, name = found["all"], model or "all responses"
         if total["share"] is None:

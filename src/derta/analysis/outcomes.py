@@ -14,7 +14,7 @@ from typing import Any
 
 from derta.analysis.records import read_rows, write_rows
 
-__all__ = ["ERROR", "Outcome", "read_outcomes", "write_outcomes"]
+__all__ = ["ERROR", "Outcome", "read_outcomes", "sample_id", "write_outcomes"]
 
 ERROR = "ERROR"
 """In the place of a verdict: the attack or the judge failed, so nothing is known."""
@@ -60,6 +60,11 @@ class Outcome:
     exposed_words: int | None = None
     """Words of substance (`derta.judges.offline`) before the first refusal, in all of `response`
     where there is none. None: a harmless question, an error, or a language that isn't read."""
+
+
+def sample_id(scenario: str, cell: str, question_id: str) -> str:
+    """Name a sample as an evaluation's logs do: "prefill/k=20/q7"; without a cell, "direct/q7"."""
+    return "/".join(part for part in (scenario, cell, question_id) if part)
 
 
 def write_outcomes(path: Path, outcomes: Iterable[Outcome]) -> None:

@@ -7,7 +7,7 @@ data that doesn't fit into memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,16 @@ from derta.data.streams.hub import HubLoader, HubSource, load_hub_rows
 from derta.data.streams.parts import Unreadable
 from derta.errors import DataError, InputProblem
 
-__all__ = ["HubLoader", "HubSource", "Table", "TableRow", "load_from_hub", "read_hub", "read_table"]
+__all__ = [
+    "HubLoader",
+    "HubSource",
+    "Table",
+    "TableRow",
+    "choose_columns",
+    "load_from_hub",
+    "read_hub",
+    "read_table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +56,11 @@ class Table:
     def columns(self) -> list[str]:
         """All columns that any row has, in order of appearance."""
         return list(dict.fromkeys(name for row in self.rows for name in row.record))
+
+    @property
+    def is_spreadsheet(self) -> bool:
+        """Whether spreadsheets open it: its cells may be guarded (`derta.files.csv_cell`)."""
+        return Path(self.path).suffix.lower() in (".csv", ".tsv")
 
 
 def read_table(
@@ -94,6 +108,51 @@ def load_from_hub(hub: HubSource) -> list[dict[str, Any]]:
         return list(load_hub_rows(hub, streaming=False, preferred_split="test"))
     except Unreadable as error:
         raise DataError.of(str(hub), error.problem, error.remedy) from error
+
+
+def choose_columns(
+    table: Table,
+    fields: Mapping[str, Sequence[str]],
+    given: Mapping[str, str],
+    needed: Mapping[tuple[str, ...], str],
+) -> dict[str, str]:
+    """Say which column of a table holds what.
+
+    Args:
+        table: as it was read.
+        fields: field -> the column names that stand for it, in small letters; the first that the
+            table has is taken, in whatever letters.
+        given: field -> column, for those that are called otherwise.
+        needed: fields, one of which at least has to be there -> what is wrong where none is.
+
+    Returns:
+        Field -> column, of those that are there.
+
+    Raises:
+        DataError: there is no such field or column, or a needed one is missing.
+    """
+    there = table.columns
+    problems = []
+    for field_name, column in given.items():
+        if field_name not in fields:
+            remedy = f"Map one of {', '.join(fields)}"
+            problems.append(InputProblem(table.path, f"there is no field {field_name!r}", remedy))
+        elif column not in there:
+            remedy = f"It has {', '.join(there)}"
+            problems.append(InputProblem(table.path, f"there is no column {column!r}", remedy))
+    if problems:
+        raise DataError(problems)
+    lower = {name.lower(): name for name in reversed(there)}
+    chosen = dict(given)
+    for field_name, names in fields.items():
+        found = [lower[name] for name in names if name in lower]
+        if field_name not in chosen and found:
+            chosen[field_name] = found[0]
+    for any_of, problem in needed.items():
+        if not set(any_of) & set(chosen):
+            remedy = f"Map one: --column {any_of[0]}=NAME; it has {', '.join(there)}"
+            raise DataError.of(table.path, problem, remedy)
+    return chosen
 
 
 def _table(path: str, stream: Iterable[RawRow | InputProblem]) -> Table:

@@ -17,13 +17,13 @@ from typing import Any
 
 from derta.analysis.intervals import wilson
 from derta.analysis.outcomes import ERROR
-from derta.data.tables import Table, TableRow, read_table
+from derta.data.tables import Table, TableRow, choose_columns, read_table
 from derta.errors import DataError, InputProblem
-from derta.files import write_atomically
-from derta.judges.verdicts import Judgement, Verdict
+from derta.files import csv_cell, plain_cell, write_atomically
+from derta.judges.verdicts import LABELS, Judgement, Verdict
 from derta.terminal import mask
 
-__all__ = ["Response", "judge_summary", "read_responses", "write_judged"]
+__all__ = ["Response", "find_responses", "judge_summary", "read_responses", "write_judged"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 """Field -> the column names that stand for it; the first that a file has is taken."""
 
-_LABELS = {
-    "unsafe": "UNSAFE", "safe": "SAFE", "1": "UNSAFE", "0": "SAFE", "true": "UNSAFE",
-    "false": "SAFE", "yes": "UNSAFE", "no": "SAFE", "harmful": "UNSAFE", "harmless": "SAFE",
-}  # fmt: skip
+_NEEDED: dict[tuple[str, ...], str] = {
+    ("response",): "no column holds the response",
+    ("question", "prompt"): "no column holds the question or prompt",
+}
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
 
@@ -77,12 +77,24 @@ def read_responses(path: Path, columns: Mapping[str, str] | None = None) -> list
     Raises:
         DataError: the file can't be read, a column isn't there, or rows can't be used.
     """
-    table = read_table(path)
-    chosen = _choose(table, columns or {})
+    return find_responses(read_table(path), columns)
+
+
+def find_responses(table: Table, columns: Mapping[str, str] | None = None) -> list[Response]:
+    """Find the responses in a table, one a row.
+
+    Args:
+        table: the rows of a file.
+        columns: field -> column, for those that are called otherwise (`COLUMNS`).
+
+    Raises:
+        DataError: a column isn't there, or rows can't be used.
+    """
+    chosen = choose_columns(table, COLUMNS, columns or {}, _NEEDED)
     rows: list[Response] = []
     problems: list[InputProblem] = []
     for row in table.rows:
-        _read_row(row, table.path, chosen, rows, problems)
+        _read_row(row, table, chosen, rows, problems)
     if problems:
         raise DataError(problems)
     if not rows:
@@ -92,46 +104,21 @@ def read_responses(path: Path, columns: Mapping[str, str] | None = None) -> list
     return rows
 
 
-def _choose(table: Table, given: Mapping[str, str]) -> dict[str, str]:
-    has = table.columns
-    lower = {name.lower(): name for name in reversed(has)}
-    problems = []
-    for field, column in given.items():
-        if field not in COLUMNS:
-            remedy = f"Map one of {', '.join(COLUMNS)}"
-            problems.append(InputProblem(table.path, f"there is no field {field!r}", remedy))
-        elif column not in has:
-            remedy = f"It has {', '.join(has)}"
-            problems.append(InputProblem(table.path, f"there is no column {column!r}", remedy))
-    if problems:
-        raise DataError(problems)
-    chosen = dict(given)
-    for field, names in COLUMNS.items():
-        found = [lower[name] for name in names if name in lower]
-        if field not in chosen and found:
-            chosen[field] = found[0]
-    for fields in (("response",), ("question", "prompt")):
-        if not any(field in chosen for field in fields):
-            problem = f"no column holds the {' or '.join(fields)}"
-            remedy = f"Map one: --column {fields[0]}=NAME; it has {', '.join(has)}"
-            raise DataError([InputProblem(table.path, problem, remedy)])
-    return chosen
-
-
 def _read_row(
     row: TableRow,
-    path: str,
+    table: Table,
     columns: Mapping[str, str],
     rows: list[Response],
     problems: list[InputProblem],
 ) -> None:
-    found = len(problems)
+    path, found = table.path, len(problems)
     values: dict[str, str] = {}
     for field, column in columns.items():
         value = row.record.get(column)
         if isinstance(value, (dict, list)):
             problems.append(row.problem(path, "this is no text", "Write a string", column))
-        values[field] = "" if value is None else str(value)
+        text = "" if value is None else str(value)
+        values[field] = plain_cell(text) if table.is_spreadsheet else text
     if row.record.get(columns["response"]) is None:
         remedy = 'Write "" for an empty response, or leave the line out'
         problems.append(row.problem(path, "there is no response", remedy, columns["response"]))
@@ -143,7 +130,7 @@ def _read_row(
         remedy = "Write true or false"
         problems.append(row.problem(path, f"{truncated!r}", remedy, columns["truncated"]))
     label = values.get("label", "").strip().lower()
-    if label and label not in _LABELS:
+    if label and label not in LABELS:
         remedy = "Write UNSAFE or SAFE, or leave it empty"
         problems.append(row.problem(path, f"the label is {label!r}", remedy, columns["label"]))
     if len(problems) > found:
@@ -153,7 +140,7 @@ def _read_row(
         Response(
             **{name: values.get(name, "") for name in texts},
             truncated=_FLAGS[truncated],
-            label=_LABELS[label] if label else None,
+            label=str(LABELS[label]) if label else None,
         )
     )
 
@@ -208,12 +195,7 @@ def _as_csv(records: Iterable[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else [])
     writer.writeheader()
-    # Model output is hostile: a spreadsheet would run a cell that begins like a formula.
-    writer.writerows(
-        {key: f"'{value}" if str(value).startswith(("=", "+", "-", "@", "\t")) else value
-         for key, value in record.items()}
-        for record in records
-    )  # fmt: skip
+    writer.writerows({key: csv_cell(value) for key, value in record.items()} for record in records)
     return text.getvalue()
 
 

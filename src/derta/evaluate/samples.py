@@ -22,6 +22,7 @@ from inspect_ai.model import (
     ChatMessageUser,
 )
 
+from derta.analysis.outcomes import sample_id
 from derta.attacks.adaptive import forbid_refusal_words
 from derta.attacks.code_attack import code_attack
 from derta.attacks.completing import completing_prompt
@@ -100,10 +101,9 @@ def _sample(
         given = [[message.role, message.text] for message in messages]
     limit = max_tokens(scenario, context.settings)
     key = digest(json.dumps([given, limit, depends_on], sort_keys=True))
-    name = "/".join(part for part in (scenario, cell, question.id) if part)
     return Sample(
         input=messages,
-        id=name,
+        id=sample_id(scenario, cell, question.id),
         metadata={
             "scenario": scenario,
             "cell": cell,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from derta.evaluate.titles import TITLES
 from derta.report.evaluation_table import figure
-from derta.report.figures import DASH, count_text, number, percent
+from derta.report.figures import DASH, count_text, number, percent, points
 from derta.terminal import print_hanging, visible
 
 if TYPE_CHECKING:
@@ -188,10 +188,9 @@ def _rate_lines(summary: Mapping[str, Any]) -> Iterator[str]:
 def _corrected_table(summary: Mapping[str, Any]) -> Table:
     from rich.text import Text
 
-    points = number(100 * summary["width"], 1).removesuffix(".0")
     table = _table(
         ("automatic", _CELL_WIDTH), ("people's standard", _CELL_WIDTH),
-        (f"more: {points} pt", _NEEDED_WIDTH), label="Gives harmful help, %",
+        (f"more: {points(summary['width'])} pt", _NEEDED_WIDTH), label="Gives harmful help, %",
     )  # fmt: skip
     for model, scenario, entry in corrected_rows(summary):
         label = model if scenario is None else f"  {TITLES.get(scenario, scenario)}"
@@ -219,13 +218,12 @@ def _needed(needed: Mapping[str, Any]) -> str:
 
 
 def _caption(summary: Mapping[str, Any]) -> str:
-    points = number(100 * summary["width"], 1).removesuffix(".0")
     return (
         "percent (95 % interval) n. Automatic: of the responses that the judge could read. "
         "People's standard: of all, from what they said of n of them. !: kinds of response that "
         "nobody has judged yet are taken to be like the others. More: judgements until the "
-        f"interval is {points} percentage points wide; out of reach: not even all of them would "
-        "do. The intervals don't cover people's own errors."
+        f"interval is {points(summary['width'])} percentage points wide; out of reach: not even "
+        "all of them would do. The intervals don't cover people's own errors."
     )
 
 

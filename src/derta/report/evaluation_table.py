@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from derta.analysis.outcomes import read_outcomes
 from derta.evaluate.titles import TITLES
-from derta.files import write_atomically
+from derta.files import csv_cell, write_atomically
 from derta.report.differences import differences_in_words
 from derta.report.figures import DASH, interval, number, percent
 from derta.terminal import mask, safe, visible
@@ -331,12 +331,5 @@ def _csv(lines: Sequence[Sequence[Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     for line in lines:
-        writer.writerow([_cell(value) for value in line])
+        writer.writerow([csv_cell(value) for value in line])
     return buffer.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Keep a spreadsheet from taking a model's text for a formula."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r", "\n")):
-        return "'" + value
-    return value

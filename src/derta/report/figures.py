@@ -19,6 +19,7 @@ __all__ = [
     "interval",
     "number",
     "percent",
+    "points",
     "price",
     "refused_at",
     "seconds_text",
@@ -58,6 +59,11 @@ def number(value: float | None, decimals: int = 3, *, signed: bool = False) -> s
         return DASH
     rounded = round(value, decimals) + 0.0  # -0.0 becomes 0.0
     return f"{rounded:{'+' if signed else ''}.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def points(share: float) -> str:
+    """Write a width of 0 to 1 as percentage points, with a decimal only where there is one."""
+    return number(100 * share, 1).removesuffix(".0")
 
 
 def count_text(value: int | None) -> str:

@@ -19,11 +19,13 @@ from derta.analysis.human_verdicts import REASONS, TOGETHER, HumanVerdict, Judge
 from derta.analysis.review_database import read_judgement
 
 __all__ = [
+    "LONGEST_NOTE",
     "Conflict",
     "Event",
     "add_reviewer",
     "bring_in",
     "check_id",
+    "count_items",
     "count_judged",
     "find_event",
     "fold",
@@ -37,9 +39,10 @@ __all__ = [
     "write_verdict",
 ]
 
+LONGEST_NOTE = 4000
+"""Characters."""
 _LONGEST_NAME = 60
 _LONGEST_ID = 100
-_LONGEST_NOTE = 4000
 _SOURCES = ("page", "import")
 _JOINERS = "\u200c\u200d"
 """Invisible, but some scripts write names with them."""
@@ -111,8 +114,8 @@ def make_judgement(
         raise ValueError("only what is not unsafe has a reason")
     if reason and reason not in REASONS:
         raise ValueError(f"the reason is one of {', '.join(REASONS)}, or empty")
-    if len(note) > _LONGEST_NOTE:
-        raise ValueError(f"a note has at most {_LONGEST_NOTE} characters")
+    if len(note) > LONGEST_NOTE:
+        raise ValueError(f"a note has at most {LONGEST_NOTE} characters")
     if source not in _SOURCES:
         raise ValueError(f"the source is one of {', '.join(_SOURCES)}")
     return Judgement(
@@ -231,6 +234,12 @@ def last_event(connection: sqlite3.Connection, reviewer: str, item: str) -> Even
         (reviewer, item),
     ).fetchone()
     return _event(row)
+
+
+def count_items(connection: sqlite3.Connection) -> int:
+    """Count the responses that are judged now, without those that the run no longer has."""
+    (count,) = connection.execute("SELECT count(*) FROM items WHERE present = 1").fetchone()
+    return int(count)
 
 
 def count_judged(connection: sqlite3.Connection) -> dict[str, int]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from derta.analysis.human_verdicts import Judgement, Review, ReviewItem
-from derta.files import write_atomically
-from derta.review.imports import FORMULA, read_verdicts
+from derta.files import csv_cell, write_atomically
+from derta.review.imports import read_verdicts
 from derta.terminal import mask
 
 __all__ = ["read_verdicts", "write_verdicts"]
@@ -79,12 +79,5 @@ def _as_csv(rows: list[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=_COLUMNS)
     writer.writeheader()
-    # Model output is hostile: a spreadsheet would run a cell that begins like a formula.
-    writer.writerows(
-        {
-            key: f"'{value}" if str(value).startswith(FORMULA) else value
-            for key, value in row.items()
-        }
-        for row in rows
-    )
+    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue()

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from derta.analysis.human_verdicts import REASONS, TOGETHER, HumanVerdict, Judgement, ReviewItem
 from derta.errors import DataError, InputProblem
-from derta.files import digest
+from derta.files import digest, plain_cell, utf8_text
+from derta.judges.verdicts import LABELS
 from derta.review.events import fold, make_judgement, make_name
-from derta.review.items import plain_text
 from derta.review.store import ReviewStore
 from derta.terminal import mask
 
 if TYPE_CHECKING:
     from derta.data.tables import Table, TableRow
 
-__all__ = ["COLUMNS", "FORMULA", "LABELS", "read_verdicts"]
+__all__ = ["COLUMNS", "read_verdicts"]
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "item": ("item", "item_id"),
@@ -48,20 +48,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Field -> the column names that stand for it; the first that a file has is taken."""
 
-LABELS = {
-    **dict.fromkeys(("unsafe", "harmful", "1", "true", "yes"), HumanVerdict.UNSAFE),
-    **dict.fromkeys(
-        ("safe", "harmless", "0", "false", "no", "not unsafe", "not_unsafe"), HumanVerdict.SAFE
-    ),
+_NEEDED: dict[tuple[str, ...], str] = {
+    ("verdict",): "no column holds the verdict",
+    ("item", "question_id", "response"): "no column says which response is judged",
+}
+_LABELS = {
+    **{label: HumanVerdict(verdict.value) for label, verdict in LABELS.items()},
     **dict.fromkeys(
         ("cannot_tell", "cannot tell", "can't tell", "can\u2019t tell", "cant tell", "unsure", "?"),
         HumanVerdict.CANNOT_TELL,
     ),
 }
-"""What stands for a verdict, in small letters."""
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for a formula's beginning, unless a quotation mark stands before it."""
+"""What stands for a verdict of people, in small letters."""
 
 _REASON_KEYS = {**{key: key for key in REASONS}, **{words: key for key, words in REASONS.items()}}
 
@@ -94,10 +92,11 @@ def read_verdicts(
         DataError: the file can't be read, a column isn't there, or rows can't be used; all of them
             are listed and nothing was written.
     """
-    from derta.data.tables import read_table
+    from derta.data.tables import choose_columns, read_table
 
     table = read_table(path)
-    reading = _Reading(table, _choose(table, columns or {}), store, reviewer)
+    chosen = choose_columns(table, COLUMNS, columns or {}, _NEEDED)
+    reading = _Reading(table, chosen, store, reviewer)
     for row in table.rows:
         reading.take(row)
     if reading.problems:
@@ -105,33 +104,6 @@ def read_verdicts(
     counts = store.bring_in(list(reading.judgements.values()))
     counts["same"] += reading.repeated
     return {**counts, "unmatched": reading.unmatched}
-
-
-def _choose(table: Table, given: Mapping[str, str]) -> dict[str, str]:
-    has = table.columns
-    problems = []
-    for field, column in given.items():
-        if field not in COLUMNS:
-            remedy = f"Map one of {', '.join(COLUMNS)}"
-            problems.append(InputProblem(table.path, f"there is no field {field!r}", remedy))
-        elif column not in has:
-            remedy = f"It has {', '.join(has)}"
-            problems.append(InputProblem(table.path, f"there is no column {column!r}", remedy))
-    if problems:
-        raise DataError(problems)
-    lower = {name.lower(): name for name in reversed(has)}
-    chosen = dict(given)
-    for field, names in COLUMNS.items():
-        found = [lower[name] for name in names if name in lower]
-        if field not in chosen and found:
-            chosen[field] = found[0]
-    if "verdict" not in chosen:
-        remedy = f"Map one: --column verdict=NAME; it has {', '.join(has)}"
-        raise DataError.of(table.path, "no column holds the verdict", remedy)
-    if not {"item", "question_id", "response"} & set(chosen):
-        remedy = f"Map one: --column item=NAME; it has {', '.join(has)}"
-        raise DataError.of(table.path, "no column says which response is judged", remedy)
-    return chosen
 
 
 class _Reading:
@@ -144,7 +116,7 @@ class _Reading:
         self.path = table.path
         self.columns = columns
         self.reviewer = (reviewer or "").strip()
-        self.quoted = Path(table.path).suffix.lower() in (".csv", ".tsv")
+        self.guarded = table.is_spreadsheet
         self.current = {(fold(each.reviewer), each.item): each for each in review.judgements}
         self.by_id = {item.id: item for item in review.items}
         self.by_key: dict[Hashable, list[ReviewItem]] = {}
@@ -164,7 +136,7 @@ class _Reading:
         values = {field: self._value(row, field) for field in COLUMNS}
         if len(self.problems) > before or not values["verdict"]:
             return
-        verdict = LABELS.get(values["verdict"].lower())
+        verdict = _LABELS.get(values["verdict"].lower())
         if verdict is None:
             remedy = "Write UNSAFE, SAFE or CANNOT_TELL, or leave it empty"
             self._problem(row, f"the verdict is {values['verdict']!r}", remedy, "verdict")
@@ -231,9 +203,8 @@ class _Reading:
         if isinstance(value, float):
             # Tables make 1.0 of 1, and "not a number" of an empty cell.
             value = None if math.isnan(value) else int(value) if value.is_integer() else value
-        text = "" if value is None else plain_text(str(value)).strip()
-        quoted = self.quoted and text.startswith("'") and text[1:].startswith(FORMULA)
-        return text[1:] if quoted else text
+        text = "" if value is None else utf8_text(str(value))
+        return (plain_cell(text) if self.guarded else text).strip()
 
     def _problem(self, row: TableRow, problem: str, remedy: str, field: str) -> None:
         self.problems.append(row.problem(self.path, problem, remedy, self.columns.get(field)))

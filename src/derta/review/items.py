@@ -17,16 +17,23 @@ from typing import TYPE_CHECKING, Any
 
 from derta.analysis.evaluation_folder import is_evaluation
 from derta.analysis.human_verdicts import ReviewItem
-from derta.analysis.outcomes import ERROR, read_outcomes
+from derta.analysis.outcomes import ERROR, read_outcomes, sample_id
 from derta.analysis.shares import HARMFUL
 from derta.errors import DataError
-from derta.files import digest
+from derta.files import digest, utf8_text
 from derta.terminal import mask
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
 
-__all__ = ["HUMAN_SCORE", "find_logs", "load_items", "plain_text", "review_folder"]
+__all__ = [
+    "HUMAN_SCORE",
+    "choose_items",
+    "find_logs",
+    "load_items",
+    "plain_text",
+    "review_folder",
+]
 
 HUMAN_SCORE = "human"
 """What people's verdict is called in inspect-ai's logs; a person's own is `human_<name>`."""
@@ -51,19 +58,14 @@ def review_folder(logs: Path) -> Path:
     return run.parent / f"{run.stem}-review"
 
 
-def load_items(
-    logs: Path, *, scenarios: Sequence[str] = (), models: Sequence[str] = ()
-) -> list[ReviewItem]:
+def load_items(logs: Path) -> list[ReviewItem]:
     """Read the responses that can be judged.
 
     Args:
         logs: the folder of an evaluation, a log or a folder of logs, or a file of responses.
-        scenarios: only these; none: all.
-        models: only these; none: all.
 
     Raises:
-        DataError: there is nothing to judge in it, it can't be read, or it has no such scenario or
-            model.
+        DataError: there is nothing to judge in it, or it can't be read.
     """
     run = _run(logs)
     if run.is_dir() and is_evaluation(run):
@@ -75,21 +77,43 @@ def load_items(
     if not found:
         remedy = "Name an evaluation, logs or a file that has some"
         raise DataError.of(run, "there is no response to a harmful question in it", remedy)
-    wanted_scenarios = _choose("scenario", scenarios, [item.scenario for item in found], run)
-    wanted_models = _choose("model", models, [item.model for item in found], run)
+    return found
+
+
+def choose_items(
+    items: Sequence[ReviewItem],
+    logs: Path,
+    *,
+    scenarios: Sequence[str] = (),
+    models: Sequence[str] = (),
+) -> list[ReviewItem]:
+    """Keep the responses of some scenarios and models.
+
+    Args:
+        items: from `load_items`.
+        logs: what they were loaded from, for errors.
+        scenarios: only these; none: all.
+        models: only these; none: all.
+
+    Raises:
+        DataError: there is no such scenario or model, or none of these models in these scenarios.
+    """
+    run = _run(logs)
+    wanted_scenarios = _choose("scenario", scenarios, [item.scenario for item in items], run)
+    wanted_models = _choose("model", models, [item.model for item in items], run)
     chosen = [
-        item for item in found if item.scenario in wanted_scenarios and item.model in wanted_models
+        item for item in items if item.scenario in wanted_scenarios and item.model in wanted_models
     ]
     if not chosen:
-        pairs = sorted({f"{item.model} in {item.scenario}" for item in found})
+        pairs = sorted({f"{item.model} in {item.scenario}" for item in items})
         remedy = f"It has {', '.join(pairs)}"
         raise DataError.of(run, "these models have no response in these scenarios", remedy)
     return chosen
 
 
 def plain_text(text: Any) -> str:
-    """Make text that can be hashed and written: half a character becomes a replacement mark."""
-    return str(text or "").encode("utf-8", "replace").decode("utf-8")
+    """Make text that can be hashed and written (`utf8_text`); of nothing, an empty one."""
+    return utf8_text(str(text or ""))
 
 
 def _run(logs: Path) -> Path:
@@ -166,10 +190,7 @@ def _of_evaluation(folder: Path) -> list[ReviewItem]:
             truncated=each.truncated,
             automatic=each.verdict,
             automatic_reason=each.reason,
-            # As `derta.evaluate.samples` names them.
-            sample_id="/".join(
-                part for part in (each.scenario, each.cell, each.question_id) if part
-            ),
+            sample_id=sample_id(each.scenario, each.cell, each.question_id),
         )
         for each in read_outcomes(folder / "outcomes.jsonl")
         if each.category == HARMFUL and each.verdict != ERROR
@@ -281,10 +302,11 @@ def _asked(sample: EvalSample) -> str:
 
 def _of_file(path: Path) -> list[ReviewItem]:
     from derta.data.tables import read_table
-    from derta.evaluate.judged_files import read_responses
+    from derta.evaluate.judged_files import find_responses
 
+    table = read_table(path)
     try:
-        rows = read_responses(path)
+        rows = find_responses(table)
     except DataError as error:
         # `derta judge` maps columns by an option; a review is of the file as it is.
         raise DataError(
@@ -297,9 +319,9 @@ def _of_file(path: Path) -> list[ReviewItem]:
     if written and all(text == mask(text) for text in written):
         remedy = "Write the file again with --reveal: nobody can judge what is masked"
         raise DataError.of(path, "the responses are masked", remedy)
-    records = [row.record for row in read_table(path).rows]  # with the columns that judges write
     items = []
-    for row, record in zip(rows, records, strict=True):
+    for row, written_row in zip(rows, table.rows, strict=True):
+        record = written_row.record  # with the columns that judges write
         said = str(record.get(_VERDICT_COLUMN) or "").upper()
         automatic = said if said in _AUTOMATIC else ""
         question, prompt = plain_text(row.question), plain_text(row.prompt)

@@ -42,6 +42,7 @@ from derta.review.events import (
     add_reviewer,
     bring_in,
     check_id,
+    count_items,
     count_judged,
     find_event,
     fold,
@@ -238,6 +239,11 @@ class ReviewStore:
         with self._reading() as connection:
             return load_review(connection)
 
+    def count_items(self) -> int:
+        """Return how many responses there are to judge."""
+        with self._reading() as connection:
+            return count_items(connection)
+
     # --- who judges ---------------------------------------------------------------------------
 
     def reviewers(self) -> list[dict[str, Any]]:
@@ -248,9 +254,7 @@ class ReviewStore:
         """
         with self._reading() as connection:
             names = connection.execute("SELECT name FROM reviewers ORDER BY rowid").fetchall()
-            query = "SELECT count(*) FROM items WHERE present = 1"
-            (total,) = connection.execute(query).fetchone()
-            judged = count_judged(connection)
+            total, judged = count_items(connection), count_judged(connection)
         return [
             {"name": name, "judged": judged.get(name, 0), "total": total}
             for (name,) in names

@@ -20,13 +20,12 @@ from typing import Any
 
 from derta.analysis.human_verdicts import REASONS, TOGETHER, Disagreement, Judgement, disagreements
 from derta.review.echo import echo_parts
+from derta.review.events import LONGEST_NOTE
 from derta.review.security import RequestError, review_name
 from derta.review.store import Conflict, ReviewStore
 
-__all__ = ["LONGEST_NOTE", "Views"]
+__all__ = ["Views"]
 
-LONGEST_NOTE = 4000
-"""Characters."""
 _LONGEST_NAME = 200
 _MOST_ROWS = 100
 _MOST_SECONDS = 24 * 3600.0
@@ -59,8 +58,8 @@ class Views:
             "review": self._review,
             "title": self._title,
             "blind": self._blind,
-            "total": len(self._store.order(TOGETHER)),
-            "reviewers": [each for each in self._store.reviewers() if each["name"] != TOGETHER],
+            "total": self._store.count_items(),
+            "reviewers": self._store.reviewers(),
             "reasons": REASONS,
             "longest_note": LONGEST_NOTE,
         }

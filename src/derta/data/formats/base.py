@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 from derta.data.languages import find_code
 from derta.data.streams import RawRow
 from derta.errors import DataError
+from derta.files import utf8_text
 
 __all__ = [
     "Format",
@@ -174,11 +175,11 @@ def read_truth(value: object) -> bool | None:
 def named_harms(value: object) -> list[str]:
     """Name the harms of a label: names with true or false, a list of names, or one name."""
     if isinstance(value, Mapping):
-        return [_plain_text(str(name)) for name, there in value.items() if read_truth(there)]
+        return [utf8_text(str(name)) for name, there in value.items() if read_truth(there)]
     if isinstance(value, str):
-        return [_plain_text(value)] if value.strip() else []
+        return [utf8_text(value)] if value.strip() else []
     if isinstance(value, list):
-        return [_plain_text(name) for name in value if isinstance(name, str) and name.strip()]
+        return [utf8_text(name) for name in value if isinstance(name, str) and name.strip()]
     return []
 
 
@@ -198,7 +199,7 @@ def kept_columns(record: Mapping[str, Any], used: Iterable[str] = ()) -> dict[st
     for name, value in record.items():
         plain = None if name in gone else plain_value(value)
         if plain is not None:
-            kept[_plain_text(str(name))] = plain
+            kept[utf8_text(str(name))] = plain
     if "category" in record and "category" not in used:
         kept.update(_category_columns(record["category"], has_topic="topic" in kept))
     if "language" in record and "language" not in used:
@@ -235,7 +236,7 @@ def _language_code(value: str) -> str | None:
 def plain_value(value: object, depth: int = 0) -> Any:
     """Make a value one that JSON can hold; None: it can't be kept, or says nothing."""
     if isinstance(value, str):
-        return _plain_text(value) or None
+        return utf8_text(value) or None
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
@@ -250,13 +251,6 @@ def plain_value(value: object, depth: int = 0) -> Any:
         return [plain_value(item, depth + 1) for item in value] or None
     if depth < _DEEPEST and isinstance(value, Mapping):
         return {
-            _plain_text(str(name)): plain_value(item, depth + 1) for name, item in value.items()
+            utf8_text(str(name)): plain_value(item, depth + 1) for name, item in value.items()
         } or None
     return None
-
-
-def _plain_text(text: str) -> str:
-    """Replace halves of surrogate pairs, which UTF-8 can't hold."""
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from derta.files import csv_cell
 from derta.report.markup import Markup, element, visible_text
 
 __all__ = ["Cell", "Table", "script_json", "table_markup", "tables_data", "to_csv", "to_latex",
@@ -53,7 +54,6 @@ _LATEX = {
     "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
 }
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _FORMS = (("markdown", "Markdown"), ("csv", "CSV"), ("latex", "LaTeX"))
 
 
@@ -224,7 +224,7 @@ def to_csv(table: Table) -> str:
 
 def _csv(text: str) -> str:
     plain = _one_line(text)
-    return f"'{plain}" if plain.startswith(_FORMULA) and not _NUMBER.fullmatch(plain) else plain
+    return plain if _NUMBER.fullmatch(plain) else csv_cell(plain)
 
 
 def to_latex(table: Table) -> str:

@@ -21,6 +21,7 @@ from derta.analysis.outcomes import Outcome
 from derta.analysis.readings import Reading
 from derta.analysis.shares import HARMFUL
 from derta.evaluate.titles import TITLES
+from derta.files import utf8_text
 from derta.refusal import find_refusal
 from derta.report.evaluation_page.explorer_heat import HeatRows
 from derta.report.evaluation_page.explorer_texts import Numbers, Texts, utf16_length
@@ -191,8 +192,7 @@ def collect_items(
             )
             items[(*place, draw)] = item
         # As `derta.review` keeps texts: without halves of surrogates.
-        text = outcome.response.encode("utf-8", "replace").decode("utf-8")
-        said = (people or {}).get((outcome.model, *place[:3], text), "")
+        said = (people or {}).get((outcome.model, *place[:3], utf8_text(outcome.response)), "")
         item.answers.append(_answer(outcome, own.get(_reading_key(outcome)), said))
     names = dict.fromkeys([*TITLES, *(item.scenario for item in items.values())])
     for name in (READ_HARMFUL, READ_BENIGN):

@@ -15,7 +15,7 @@ from derta.report.evaluation_page.collect import PageData
 from derta.report.evaluation_page.copyable import Cell
 from derta.report.evaluation_page.layout import Shelf, page_section, see
 from derta.report.evaluation_page.printed import Key, model_name, shortened
-from derta.report.figures import number
+from derta.report.figures import points
 from derta.report.markup import Child, Markup, element, visible_text
 from derta.report.parts import details
 
@@ -56,7 +56,7 @@ def _review(data: PageData, shelf: Shelf, index: int, review: Mapping[str, Any])
     yield _judged(data, index, review)
     rows = list(_corrected_rows(data, index, review))
     header = ["Model", "Automatic judge", "People’s standard", "Judged", "More needed"]
-    wished = f"{number(100 * review['width'], 1).removesuffix('.0')} percentage points"
+    wished = f"{points(review['width'])} percentage points"
     yield shelf.table(
         f"people-corrected{suffix}",
         "Answers that give harmful help (lower is safer), each of all attacks counted once: as the "
