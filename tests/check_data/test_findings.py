@@ -58,6 +58,10 @@ SPOILT: dict[str, tuple[Rows, Rows]] = {
         HELPFUL,
     ),
     "safe-does-not-refuse": (changed(TRIPLES, 0, chosen=f"Sure. {HARMFUL}"), HELPFUL),
+    "safe-is-no-refusal": (
+        changed(TRIPLES, 0, chosen="Sorry to hear that! A pie should have cherries."),
+        HELPFUL,
+    ),
     "harmful-refuses": (changed(TRIPLES, 0, rejected=REFUSAL), HELPFUL),
     "harmful-is-harmless": (changed(TRIPLES, 0, rejected=VAGUE), HELPFUL),
     "harmful-too-short": (changed(TRIPLES, 0, rejected="Well, who knows."), HELPFUL),

@@ -88,6 +88,12 @@ def test_a_file_that_is_one_object_with_all_rows_says_so(record: dict[str, Any],
     assert said not in said_of(record, record)
 
 
+def test_a_system_prompt_is_not_taken_for_the_question() -> None:
+    said = said_of({"system_prompt": "Be brief.", "question": "How?", "response": "So."})
+    assert "--column prompt=question --column completion=response" in said
+    assert "system_prompt" not in said.split("for triples:")[1]
+
+
 def test_what_is_to_be_copied_survives_the_shell() -> None:
     said = said_of({"The question": "How?", "the answer's text": "So."})
     assert "--column 'prompt=The question'" in said

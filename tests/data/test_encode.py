@@ -235,6 +235,9 @@ NAMED = RefusalWords("Sorry", {"zh": "抱歉", "es": "No"})
         (None, "Je ne peux pas vous aider à tricher au concours.", "fr"),
         (None, "No", "es"),
         (None, "?", None),
+        ("中文", "Sorry, I can't.", "zh"),
+        ("na", "抱歉，我不能。", "zh"),  # noqa: RUF001
+        ("None", "抱歉，我不能。", "zh"),  # noqa: RUF001
         ("Klingon", "抱歉，我不能。", "zh"),  # noqa: RUF001
         (["zh"], "Sorry", None),
         ("", "Sorry", None),

@@ -470,6 +470,12 @@ def test_only_an_export_that_nobody_has_changed_is_replaced(
     path.unlink()
     _export(_recipe(files), path)
     _export(_recipe(files), path)
+    path.unlink()  # what stands beside it is left
+    _export(_recipe(files), path)
     path.write_text(path.read_text() + "\n")
     with pytest.raises(DataError, match="nobody has changed"):
+        _export(_recipe(files), path)
+    path.unlink()
+    (tmp_path / "mine.jsonl.json").write_text('{"mine": 1}\n')
+    with pytest.raises(DataError, match=r"mine\.jsonl\.json: it is there already"):
         _export(_recipe(files), path)

@@ -324,6 +324,24 @@ def test_a_mapping_that_cannot_be_is_an_error(columns: dict[str, str], said: str
 # --- preference pairs ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("records", "field"),
+    [
+        *(([PKU], field) for field in ("system", "finished")),
+        *(([BEAVER, BEAVER_UNSAFE], field) for field in ("system", "finished")),
+        *((LINES, field) for field in ("system", "finished")),
+        ([HH], "system"),
+    ],
+)
+def test_a_field_that_a_format_has_no_use_for_is_an_error_and_not_ignored(
+    records: list[dict[str, Any]], field: str
+) -> None:
+    records = [{**record, "more": 1} for record in records]
+    said = error_of(*records, columns={field: "more"})
+    assert f"--column {field}=more" in said
+    assert f"have no use for {field}" in said
+
+
 def test_preference_pairs_can_become_helpful_examples_with_a_worse_response() -> None:
     expected = {"prompt": QUESTION, "completion": SAFE, "rejected": HARMFUL}
     for record in (TRIPLE, HH):
@@ -355,6 +373,17 @@ def test_a_prompt_may_have_a_system_message_and_earlier_turns() -> None:
         {"system": SYSTEM["content"], "question": QUESTION, "chosen": SAFE, "rejected": HARMFUL}
     )
     assert asked["prompt"] == [SYSTEM, USER]
+
+
+def test_a_system_message_that_only_the_prompt_column_has_is_kept() -> None:
+    pair = {"chosen": [USER, REFUSES], "rejected": [USER, COMPLIES]}
+    expected = [{**TRIPLE, "prompt": [SYSTEM, USER]}]
+    assert made({**pair, "prompt": [SYSTEM, USER]}) == expected
+    earlier = [SYSTEM, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    assert made({**pair, "prompt": [*earlier, USER]}) == [{**TRIPLE, "prompt": [*earlier, USER]}]
+    assert made({**pair, "prompt": [USER]}) == [TRIPLE]
+    # Where the two don't fit together, the conversations count.
+    assert made({**pair, "prompt": [{"role": "user", "content": "Else"}]}) == [TRIPLE]
 
 
 def test_a_transcript_of_several_turns_keeps_them_in_the_prompt() -> None:
@@ -492,12 +521,55 @@ def test_the_input_of_alpaca_goes_below_the_instruction() -> None:
     assert [turn["role"] for turn in chat["prompt"]] == ["system", "user", "assistant", "user"]
 
 
+def test_an_input_that_is_no_text_is_never_left_away() -> None:
+    record = {"instruction": "Add one to the number.", "input": 7, "output": "8"}
+    assert made(record) == [{"prompt": "Add one to the number.\n\n7", "completion": "8"}]
+    for empty in (None, "", [], {}, float("nan")):
+        (nothing,) = made({**record, "input": empty})
+        assert nothing["prompt"] == "Add one to the number."
+    for odd in (["a", "b"], {"text": "a"}, True):
+        assert reasons({**record, "input": odd}) == ["input is not text"]
+    pair = {"instruction": "Add one.", "chosen": SAFE, "rejected": HARMFUL}
+    assert made({**pair, "input": 7})[0]["prompt"] == "Add one.\n\n7"
+    assert made({**pair, "input": "<noinput>"})[0]["prompt"] == "Add one."
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"instruction": REQUEST, "output": ANSWER},
+        {"prompt": REQUEST, "response": ANSWER},
+        MESSAGES,
+        SHAREGPT,
+    ],
+)
+def test_a_column_that_is_mapped_as_finished_is_kept_whatever_the_format(
+    record: dict[str, Any],
+) -> None:
+    for done, finished in ((False, False), ("no", False), (1.0, True)):
+        (example,) = made({**record, "done": done}, columns={"finished": "done"})
+        assert example == {**HELPFUL, "finished": finished}
+    found = reasons({**record, "done": "perhaps"}, columns={"finished": "done"})
+    assert found == ["finished is neither true nor false"]
+
+
 def test_our_own_helpful_columns_survive_also_as_text() -> None:
     whole = {**HELPFUL, "finished": False, "rejected": "No idea.", "category": "look-alike"}
     assert made(whole) == [whole]
     assert made({**whole, "finished": "false"}) == [whole]
     assert made({**HELPFUL, "finished": "", "rejected": "", "topic": ""}) == [HELPFUL]
     assert reasons({**HELPFUL, "finished": "perhaps"}) == ["finished is neither true nor false"]
+
+
+def test_a_response_that_is_labelled_as_a_bad_one_is_no_helpful_example() -> None:
+    # TRL's unpaired preference type, for KTO.
+    good = {"prompt": QUESTION, "completion": SAFE, "label": True}
+    bad = {"prompt": QUESTION, "completion": HARMFUL, "label": False}
+    pieces = converted(good, bad, {**bad, "label": "False"}, {**good, "label": 0})
+    assert [type(piece) for piece in pieces] == [Made, Skip, Skip, Made]
+    assert reasons(good, bad) == ["label is false: a response to avoid"]
+    columns = {"response": "completion", "is_safe": "label"}
+    assert made(good, bad, columns=columns) == [TRIPLE]
 
 
 def test_an_answer_that_is_not_text_is_a_skip() -> None:
@@ -676,6 +748,10 @@ def test_other_columns_are_kept_as_values_that_json_can_hold() -> None:
         ({"language": "German"}, {"language": "de"}),
         ({"language": "sw-KE"}, {"language": "sw"}),
         ({"language": "Swahili"}, {"language_name": "Swahili"}),
+        ({"language": "na"}, {}),
+        ({"language": "中文"}, {"language": "zh"}),
+        ({"language": "Français"}, {"language": "fr"}),
+        ({"language": "Unknown"}, {}),
     ],
 )
 def test_categories_and_languages_become_ours(

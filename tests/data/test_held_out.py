@@ -131,3 +131,57 @@ def test_the_data_themselves_are_no_held_out_questions(tmp_path: Path) -> None:
             require_apart(name, [path])
     with pytest.raises(DataError, match="one of the files of data"):
         require_apart("hub:owner/name", ["owner/name"])
+
+
+def test_messages_that_a_table_holds_as_text_are_read_as_messages(tmp_path: Path) -> None:
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "How do I cheat?"},
+        {"role": "assistant", "content": "Sorry."},
+    ]
+    path = tmp_path / "held.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "messages"])
+        writer.writerows([[1, json.dumps(chat)], [2, str(chat)]])
+    assert read_held_out(path).questions == ["How do I cheat?"] * 2
+
+
+@pytest.mark.parametrize(
+    ("value", "questions"),
+    [
+        ("Human: a\n\nAssistant: No.\n\nHuman: Why?\n\nAssistant:", "a\nWhy?"),
+        ("Human: a\n\nAssistant:\n\nAssistant: b", "Human: a\n\nAssistant:\n\nAssistant: b"),
+        ({"role": "user", "content": "How do I cheat?"}, "How do I cheat?"),
+        ([{"role": "User", "content": [{"type": "text", "text": "a"}]}], "a"),
+        ([{"role": ["user"], "content": "a"}, {"role": "user", "content": "b"}], "b"),
+        ([{"role": "tool", "content": "a"}, {"from": "human", "value": "b"}], "b"),
+    ],
+)  # fmt: skip
+def test_prompts_are_read_in_the_forms_that_the_import_reads(
+    value: object, questions: str, tmp_path: Path
+) -> None:
+    held = read_held_out(write_rows(tmp_path / "held.jsonl", [{"prompt": value}]))
+    assert held.questions == [questions]
+
+
+def test_an_instruction_is_held_out_with_its_input_as_the_import_joins_them(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "Translate:", "input": "apple", "output": "pomme"},
+        {"instruction": "Name a fruit.", "input": "", "output": "An apple."},
+    ]
+    held = read_held_out(write_rows(tmp_path / "held.jsonl", rows))
+    assert held.questions == ["Translate:\n\napple", "Name a fruit."]
+
+
+def test_a_folder_that_derta_wrote_is_held_out_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "import.json").write_text('{"derta": "1"}', "utf-8")
+    write_rows(tmp_path / "triples.jsonl", [{"prompt": "a b", "chosen": "c", "rejected": "d"}])
+    assert read_held_out(tmp_path).questions == ["a b"]
+    write_rows(tmp_path / "helpful.jsonl", [{"prompt": "e f", "completion": "g"}])
+    held = read_held_out(tmp_path)
+    assert held.questions == ["a b", "e f"]
+    assert [place.rpartition("/")[2] for place in held.places] == [
+        "triples.jsonl:1",
+        "helpful.jsonl:1",
+    ]

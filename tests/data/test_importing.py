@@ -400,6 +400,16 @@ def test_progress_is_told_in_bytes(tmp_path: Path) -> None:
 # --- what was there before -------------------------------------------------------------------
 
 
+def test_a_source_that_is_named_twice_is_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "rows.jsonl", TRIPLE)
+    with pytest.raises(DataError, match=r"this source is named twice\. Name it"):
+        import_data([path, path], tmp_path / "out")
+    (tmp_path / "link.jsonl").symlink_to(path)
+    with pytest.raises(DataError, match=r"link\.jsonl: .* named twice, as .*rows\.jsonl"):
+        import_data([path, tmp_path / "link.jsonl"], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_import_of_the_same_sources_replaces_the_earlier_one(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", TRIPLE)
     output = tmp_path / "out"

@@ -495,6 +495,30 @@ def test_an_empty_cell_says_nothing_and_finished_may_be_text(tmp_path: Path) -> 
     assert mix_data([], [odd], tmp_path / "o").unusable["helpful"] == 1
 
 
+def test_messages_that_a_table_holds_as_text_are_written_as_messages(tmp_path: Path) -> None:
+    chat = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "How do I bake?"},
+    ]
+    said = [{"role": "assistant", "content": "In an oven."}]
+    rows = [
+        {"prompt": json.dumps(chat), "completion": str(said)},
+        {"prompt": str([{"role": "user", "content": "Is it a 'loaf'?"}]), "completion": "Yes."},
+    ]
+    with (tmp_path / "h.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    mix_data([], [tmp_path / "h.csv"], tmp_path / "out")
+    first, second = _rows(tmp_path / "out" / "helpful.jsonl")
+    assert (first["prompt"], first["completion"]) == (chat, said)
+    assert second["prompt"][0]["content"] == "Is it a 'loaf'?"
+    # In JSON lines a text is a text.
+    path = _write(tmp_path / "h.jsonl", rows)
+    mix_data([], [path], tmp_path / "other")
+    assert _rows(tmp_path / "other" / "helpful.jsonl")[0]["prompt"] == rows[0]["prompt"]
+
+
 def test_the_summary_fits_a_terminal_and_shows_no_text_of_a_row(
     triples: Path, helpful: Path, tmp_path: Path
 ) -> None:

@@ -177,10 +177,35 @@ def test_preference_rows_give_their_rejected_response(tmp_path: Path) -> None:
     assert (question.text, question.harmful_response) == (TEXTS[0], "Well, you begin with ...")
 
 
+def test_a_message_that_a_table_holds_as_text_is_the_question(tmp_path: Path) -> None:
+    turn = {"role": "user", "content": TEXTS[0]}
+    path = tmp_path / "q.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows([["prompt"], [json.dumps([turn])], [str([{**turn, "content": TEXTS[1]}])]])
+    assert {question.text for question in load_questions(path).questions} == set(TEXTS[:2])
+
+
 def test_a_context_stands_before_its_question(tmp_path: Path) -> None:
     row = {"Behavior": "Sum up the text.", "ContextString": "A prank.", "BehaviorID": "x"}
     (question,) = load_questions(write_lines(tmp_path, [row])).questions
     assert (question.id, question.text) == ("x", "A prank.\n\nSum up the text.")
+
+
+def test_the_input_of_an_instruction_is_asked_with_it(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "Add one to the number.", "input": 7, "output": "8"},
+        {"instruction": "Name a fruit.", "input": "", "output": "An apple."},
+        {"instruction": "Translate it.", "input": " apple\n", "output": "pomme"},
+    ]
+    found = load_questions(write_lines(tmp_path, rows))
+    assert {question.text for question in found.questions} == {
+        "Add one to the number.\n\n7",
+        "Name a fruit.",
+        "Translate it.\n\napple",
+    }
+    rows[1]["input"] = ["a"]
+    assert "the input is not text" in error_of(write_lines(tmp_path, rows))
 
 
 def test_a_column_called_category_is_a_topic_unless_it_says_harmful_or_benign(
@@ -378,6 +403,21 @@ def test_no_network_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -
     message = error_of("harmbench")
     assert "walledai/HarmBench:standard: the data set can't be loaded: Couldn't reach" in message
     assert "pass the file" in message
+
+
+def test_configurations_that_there_are_stand_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def unnamed(*_: Any, **__: Any) -> None:
+        raise ValueError(
+            "Config name is missing.\nPlease pick one among the available configs: ['red']\n"
+            "Example of usage:\n\t`load_dataset('owner/name', 'red')`"
+        )
+
+    monkeypatch.setattr(datasets, "load_dataset", unnamed)
+    message = error_of("hub:owner/name")
+    assert "Config name is missing. Please pick one among the available configs: ['red']" in message
+    assert "owner/name:config" in message
 
 
 def test_one_file_of_a_data_set_is_loaded_by_its_address(monkeypatch: pytest.MonkeyPatch) -> None:

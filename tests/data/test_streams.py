@@ -248,6 +248,24 @@ def test_a_list_of_several_in_an_object_is_named_by_the_split(tmp_path: Path) ->
         list(stream_rows(path, split="dev"))
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+def test_a_list_called_train_is_read_wherever_it_stands(tmp_path: Path, indent: int | None) -> None:
+    lists = {"test": GOOD[:2], "train": GOOD[2:]}
+    for name, content in (
+        ("a.json", json.dumps(lists, indent=indent).encode()),
+        ("a.json.gz", COMPRESS[".gz"](json.dumps(lists, indent=indent).encode())),
+    ):
+        path = write(tmp_path, name, content)
+        found = list(stream_rows(path))
+        assert [each.record for each in found if isinstance(each, RawRow)] == GOOD[2:]
+        assert "second list, 'test', which is not read" in str(found[-1])
+        assert records_of(path, split="test") == GOOD[:2]
+    alone = write(
+        tmp_path, "b.json", json.dumps({"test": GOOD[:2], "note": "train"}, indent=indent)
+    )
+    assert records_of(alone) == GOOD[:2]
+
+
 def test_what_stands_behind_a_list_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, "a.json", json.dumps(GOOD) + " more")
     assert "behind the end of the list" in problems_of(path)[0]
@@ -357,6 +375,14 @@ def test_a_broken_file_of_a_folder_does_not_hide_the_others(tmp_path: Path) -> N
 
 
 # --- data sets -------------------------------------------------------------------------------
+
+
+def test_an_address_is_no_file_and_the_error_says_so() -> None:
+    for address in ("https://example.org/rows.jsonl", "hf://datasets/owner/name"):
+        with pytest.raises(DataError) as caught:
+            stream_rows(address)
+        assert f"{address}: this is an address" in str(caught.value)
+        assert "Download the file and name it" in str(caught.value)
 
 
 def test_a_hub_name_is_loaded_and_a_path_that_exists_wins(

@@ -22,7 +22,13 @@ from derta.data.sample import sample_helpful, sample_triples
 from derta.errors import DataError, DertaError, ModelError, RecipeError
 from derta.evaluate import judging
 from derta.judges.verdicts import Judgement, Verdict
-from derta.make_triples import MakeReport, load_make_settings, make_data, print_make_report
+from derta.make_triples import (
+    MakeReport,
+    load_make_settings,
+    make_data,
+    making,
+    print_make_report,
+)
 from derta.refusal import judge_refusal
 from derta.terminal import console
 from tests.evaluate.suites import INSPECT_WARNING
@@ -469,6 +475,97 @@ def test_rows_that_somebody_else_made_are_not_overwritten(
     questions = write_questions(tmp_path / "harmful.jsonl", HARMFUL)
     with pytest.raises(DataError, match="this is a file"):
         make_data(questions, tmp_path / "file", load_make_settings(), stage=silent, model=FAKE)
+
+
+def test_rows_that_were_changed_after_a_run_are_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeModel(monkeypatch, complies)
+    make(tmp_path)
+    triples = tmp_path / "made" / "triples.jsonl"
+    whole = triples.read_bytes()
+    kept = whole.split(b"\n", 1)[1]  # somebody has read the rows and taken one out
+    triples.write_bytes(kept)
+    calls = len(fake.calls)
+    said = error_of(tmp_path, "tries=2")
+    assert "it was changed since derta data make wrote it" in said
+    assert "Move the file away first" in said
+    assert (triples.read_bytes(), len(fake.calls)) == (kept, calls)
+    triples.unlink()
+    make(tmp_path)
+    assert triples.read_bytes() == whole
+    # Folders of earlier versions say no hashes: nobody can know.
+    report = tmp_path / "made" / "make.json"
+    content = json.loads(report.read_text("utf-8"))
+    del content["files"]
+    report.write_text(json.dumps(content), "utf-8")
+    assert make(tmp_path, "tries=2").triples == 3
+
+
+@pytest.mark.parametrize("place", ["triples.jsonl", "helpful.jsonl"])
+def test_a_run_that_died_while_it_wrote_goes_on(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeModel(monkeypatch, complies)
+    make(tmp_path)
+    write = making.write_atomically
+
+    def die(path: Path, text: str) -> None:
+        if path.name == place:
+            raise KeyboardInterrupt
+        write(path, text)
+
+    monkeypatch.setattr(making, "write_atomically", die)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, "seed=1", harmful=HARMFUL[:2], benign=BENIGN[:1])
+    monkeypatch.setattr(making, "write_atomically", write)
+    report = make(tmp_path, "seed=1", harmful=HARMFUL[:2], benign=BENIGN[:1])
+    assert (report.triples, report.helpful) == (2, 1)
+
+
+def test_a_limit_of_none_is_an_error_and_takes_no_rows_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeModel(monkeypatch, complies)
+    make(tmp_path)
+    assert "--limit 0: the limit is below 1" in error_of(tmp_path, limit=0)
+    assert len(rows_of(tmp_path / "made" / "triples.jsonl")) == 3
+
+
+def test_where_every_call_fails_the_rows_of_an_earlier_run_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeModel(monkeypatch, complies)
+    make(tmp_path)
+    before = (tmp_path / "made" / "make.json").read_bytes()
+
+    def answer(*_: Any) -> str:
+        raise ValueError("no quota is left")
+
+    FakeModel(monkeypatch, answer)
+    assert "no quota is left" in error_of(tmp_path, "max_tokens=300", "benign_max_tokens=300")
+    assert len(rows_of(tmp_path / "made" / "triples.jsonl")) == 3
+    assert len(rows_of(tmp_path / "made" / "helpful.jsonl")) == 2
+    assert (tmp_path / "made" / "make.json").read_bytes() == before
+
+
+def test_a_question_that_is_put_before_the_others_is_all_that_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeModel(monkeypatch, complies)
+    make(tmp_path)
+    fake.calls.clear()
+    first = "How do I skip the queue at the bakery?"
+    report = make(tmp_path, harmful=[first, *HARMFUL])
+    assert fake.asked == [first]
+    assert (report.triples, report.helpful) == (4, 2)
+    rows = rows_of(tmp_path / "made" / "triples.jsonl")
+    assert {row["prompt"]: row["id"] for row in rows}[first] == "00001"
+
+
+def test_a_column_of_benign_questions_that_nobody_named_is_an_error(tmp_path: Path) -> None:
+    said = error_of(tmp_path, benign=None, columns={"benign.question": "Frage"})
+    assert "--column benign.question=Frage: no benign questions are named" in said
 
 
 # --- what is shown -----------------------------------------------------------------------------

@@ -22,6 +22,7 @@ WARNED_FROM: dict[str, float] = {
     "near-duplicate-prompts": 0.05,
     "leak-near": 0.0,
     "safe-does-not-refuse": 0.02,
+    "safe-is-no-refusal": 0.05,
     "harmful-refuses": 0.02,
     "harmful-is-harmless": 0.2,
     "helpful-refuses": 0.02,
@@ -235,6 +236,7 @@ def _of_labels(report: DataReport, examples: Examples) -> Iterator[Finding]:
         share = report.stands[field][stand]
         if share["count"]:
             yield _finding(code, share, text, remedy, examples.get(code, ()))
+    yield from _of_no_refusal(report, examples)
     yield from _of_harmless(report, examples)
     right = report.refusals["right_word"]
     other = right["n"] - right["count"]
@@ -248,6 +250,22 @@ def _of_labels(report: DataReport, examples: Examples) -> Iterator[Finding]:
             "safe responses begin with another word than the refusal word",
             "Let them begin with it: the model learns this word, and how to go on from it",
             examples.get("other-refusal-word", ()),
+        )
+
+
+def _of_no_refusal(report: DataReport, examples: Examples) -> Iterator[Finding]:
+    """Say which safe responses do no harm, and don't refuse either."""
+    stands = report.stands["chosen"]
+    harmless = stands["harmless"]
+    count = harmless["count"] + stands["short"]["count"]
+    if count:
+        yield _finding(
+            "safe-is-no-refusal",
+            share_of(count, harmless["n"], sampled=harmless["sampled"]),
+            "safe responses neither comply nor refuse, as far as the rules see",
+            "Look at some: of a triple the safe response is to refuse. A good answer to a harmless "
+            "question belongs in a helpful row",
+            examples.get("safe-is-no-refusal", ()),
         )
 
 

@@ -197,7 +197,9 @@ def _read_triple(
             facts.positions[key, position] += 1
         if stand == odd:
             facts.show(code, Example(place, text[:_EXCERPT_CHARACTERS]))
-        elif key == "rejected" and stand in _HARMLESS:
+        elif key == "chosen" and stand in _HARMLESS:
+            facts.show("safe-is-no-refusal", Example(place, text[:_EXCERPT_CHARACTERS]))
+        elif stand in _HARMLESS:
             facts.show(_HARMLESS[stand], Example(place, text[:_EXCERPT_CHARACTERS]))
             if stand == "short":
                 facts.counts["short", language] += 1

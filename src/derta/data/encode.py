@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from derta.data.files import overlong_problems
-from derta.data.languages import LANGUAGES, detect_language
+from derta.data.languages import LANGUAGES, code_of, detect_language, says_language
 from derta.errors import InputProblem, TokenizerError
 from derta.rows import EncodedHelpful, EncodedTriple
 from derta.triple import Conversation, HelpfulExample, Triple
@@ -36,7 +36,6 @@ _ALTERNATIVE_WORDS: tuple[str, ...] = (
     "Sorry", "sorry", "Unfortunately", "I", "No", "Apologies", "Stop", "Cannot", "Sor",
 )  # fmt: skip
 _LANGUAGE_CODE = re.compile(r"([a-z]{2})(?:[-_].*)?")
-_CODES_BY_NAME = {entry.name.lower(): code for code, entry in LANGUAGES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,17 +255,17 @@ class RefusalWords:
         """Say which language's refusal word is a triple's.
 
         Args:
-            column: what its column `language` holds: a code (zh, zh-CN), an English name, None.
+            column: what its column `language` holds: a code (zh, zh-CN) or an English name; None,
+                "na" and the like say nothing.
             safe_response: where the column says nothing, its first word decides if it is one of
                 the refusal words, else its language.
 
         Returns:
             An ISO 639-1 code; None: the language isn't known, or the default's word is meant.
         """
-        if isinstance(column, str):
-            name = column.strip().lower()
-            found = _LANGUAGE_CODE.fullmatch(name)
-            code = _CODES_BY_NAME.get(name) or (found[1] if found else None)
+        if isinstance(column, str) and says_language(column):
+            found = _LANGUAGE_CODE.fullmatch(column.strip().lower())
+            code = code_of(column) or (found[1] if found else None)
             if code is not None:
                 return code
         text = safe_response.lstrip()

@@ -8,10 +8,21 @@ by name, the test split of the sample set. Not covered: which rows of the data h
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from derta.data.formats.base import Unusable
+from derta.data.formats.messages import (
+    Messages,
+    is_messages,
+    is_transcript,
+    listed,
+    read_messages,
+    read_transcript,
+    with_context,
+)
 from derta.data.prompts import compared_turn, hash_text, join_turns, user_turns
 from derta.data.question_sets import FIELDS, PUBLISHED_SETS
 from derta.data.sample import sample_helpful, sample_triples
@@ -33,9 +44,8 @@ _PREFIX = "held-out."
 _SAMPLE = "sample"
 _COLUMNS = (*FIELDS["question"], "query", "messages", "conversation", "conversations")
 """The first one of these that a row has text in is its question."""
-_ROLE_NAMES = ("role", "from")
-_TEXT_NAMES = ("content", "value")
-_USERS = frozenset(("user", "human"))
+_OWN_FILES = ("triples.jsonl", "helpful.jsonl")
+_INSTRUCTION, _INPUT = "instruction", "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +108,38 @@ def read_held_out(
             remedy = f"Leave --column {HELD_OUT_FIELD} out"
             raise DataError.of(_SAMPLE, "the sample set's questions need no column", remedy)
         return _sample()
-    table, columns = _read(str(source), load_hub)
+    tables, columns = _read(str(source), load_hub)
     if column is not None:
         columns = (column,)
+    held = HeldOut(str(source) if len(tables) > 1 else tables[0].path)
+    problems: list[InputProblem] = []
+    for table in tables:
+        _add_rows(held, table, columns, named=column, problems=problems)
+    if problems:
+        raise DataError(problems)
+    return held
+
+
+def _add_rows(
+    held: HeldOut,
+    table: Table,
+    columns: Sequence[str],
+    *,
+    named: str | None,
+    problems: list[InputProblem],
+) -> None:
+    """Add a table's questions, and note which rows have none.
+
+    Raises:
+        DataError: none of the columns is there.
+    """
     if not any(name in table.columns for name in columns):
         there = ", ".join(table.columns)
         problem = "no column is recognised as the question"
-        if column is not None:
-            problem = f"there is no column {column!r}"
+        if named is not None:
+            problem = f"there is no column {named!r}"
         remedy = f"Say which it is: --column {HELD_OUT_FIELD}=NAME"
         raise DataError.of(table.path, f"{problem} (the columns are: {there})", remedy)
-    held = HeldOut(table.path)
-    problems: list[InputProblem] = []
     for row in table.rows:
         turns = _turns(row.record, columns)
         if not turns:
@@ -118,9 +148,6 @@ def read_held_out(
             continue
         place = table.path if row.line is None else f"{table.path}:{row.line}"
         held.add(place if row.line is not None else f"{place} row {row.number}", turns)
-    if problems:
-        raise DataError(problems)
-    return held
 
 
 def source_identity(name: str | Path) -> Hashable:
@@ -156,32 +183,50 @@ def _sample() -> HeldOut:
     return held
 
 
-def _read(name: str, load_hub: HubLoader | None) -> tuple[Table, tuple[str, ...]]:
-    """Read a table, and say which columns its question may be in."""
+def _read(name: str, load_hub: HubLoader | None) -> tuple[list[Table], tuple[str, ...]]:
+    """Read a table, or those of our own folder; say which columns its question may be in."""
     published = PUBLISHED_SETS.get(name)
     if published is None or Path(name).exists():
+        own = [path for path in (Path(name) / file for file in _OWN_FILES) if path.is_file()]
+        if own:  # a folder as `derta data` writes it
+            return [read_table(path) for path in own], _COLUMNS
         known = ", ".join((_SAMPLE, *PUBLISHED_SETS))
-        return read_table(name, load_hub=load_hub, hint=f", or one of: {known}"), _COLUMNS
-    return read_hub(published.hub, load_hub=load_hub), (published.columns["question"],)
+        return [read_table(name, load_hub=load_hub, hint=f", or one of: {known}")], _COLUMNS
+    return [read_hub(published.hub, load_hub=load_hub)], (published.columns["question"],)
 
 
 def _turns(record: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
     """List what the user says in a held-out row; nothing: it has no question."""
     for name in columns:
-        value = record.get(name)
-        if isinstance(value, list):
-            turns = [turn for message in value for turn in _user_turn(message)]
-        else:
-            turns = [value] if isinstance(value, str) else []
+        turns = _user_texts(record.get(name))
+        if name == _INSTRUCTION and len(turns) == 1:
+            turns = _with_input(turns[0], record.get(_INPUT))
         if any(turn.strip() for turn in turns):
             return turns
     return []
 
 
-def _user_turn(message: object) -> list[str]:
-    """Read a message of a conversation: the text in a list if it is the user's, else nothing."""
-    if not isinstance(message, Mapping):
-        return []
-    role = next((message[name] for name in _ROLE_NAMES if name in message), None)
-    text = next((message[name] for name in _TEXT_NAMES if name in message), None)
-    return [text] if isinstance(text, str) and role in _USERS else []
+def _user_texts(value: object) -> list[str]:
+    """List the user's turns of a cell, in the forms that `derta data import` reads."""
+    messages = listed(value) or []
+    if isinstance(value, str) and not is_messages(value):
+        messages = []
+        if is_transcript(value):
+            with suppress(Unusable):
+                messages += read_transcript(value.rstrip().removesuffix("Assistant:"))
+        if not messages:
+            return [value]
+    turns = []
+    for each in messages:
+        # What is no message with a text (a tool's result, a picture) asks nothing.
+        with suppress(Unusable):
+            turns += [m["content"] for m in read_messages([each]) if m["role"] == "user"]
+    return turns
+
+
+def _with_input(instruction: str, given: object) -> list[str]:
+    """Join an instruction and what it is about, as the import does."""
+    asked: Messages = [{"role": "user", "content": instruction}]
+    with suppress(Unusable):
+        asked = with_context(asked, given, _INPUT)
+    return [message["content"] for message in asked]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -22,6 +22,7 @@ from typing import Any, Literal, TextIO
 from derta.data.files import parse_helpful, parse_triple
 from derta.data.formats import Kind, Made, Skip, convert_rows, open_format
 from derta.data.formats.base import plain_value
+from derta.data.held_out import source_identity
 from derta.data.import_report import ImportReport, SourceReport
 from derta.data.made_files import (
     check_apart,
@@ -83,6 +84,7 @@ def import_data(
     _check_output(folder, names)
     if not names:
         raise DataError.of("SOURCE", "there is no source", "Name a file, a folder or a data set")
+    _require_different(names)
     if limit is not None and limit < 1:
         raise DataError.of(f"--limit {limit}", "the limit is below 1", "Leave it out for all rows")
     kind = None if keep is None else _KINDS[keep]
@@ -211,6 +213,21 @@ def _check_output(folder: Path, names: Sequence[str]) -> None:
             "Choose another folder with -o, or move the files away first",
         )
     check_made(folder, REPORT_NAME, FILE_NAMES.values())
+
+
+def _require_different(names: Sequence[str]) -> None:
+    """See that no source is named twice, by a link say: its rows would count double.
+
+    Raises:
+        DataError: one is.
+    """
+    found: dict[Hashable, str] = {}
+    for name in names:
+        identity = source_identity(name)
+        if identity in found:
+            same = "" if found[identity] == name else f", as {found[identity]}, too"
+            raise DataError.of(name, f"this source is named twice{same}", "Name it once")
+        found[identity] = name
 
 
 def _put_in_place(staging: Path, folder: Path, report: ImportReport) -> None:

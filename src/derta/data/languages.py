@@ -20,6 +20,7 @@ from derta.errors import DataError, InputProblem
 __all__ = [
     "LANGUAGES",
     "Language",
+    "code_of",
     "detect_language",
     "find_code",
     "find_language",
@@ -89,6 +90,14 @@ _TABLE = {
 LANGUAGES = MappingProxyType(_TABLE)
 """The languages by their ISO 639-1 code."""
 
+_CODES_BY_NAME = {
+    **{entry.name.lower(): code for code, entry in LANGUAGES.items()},
+    **dict.fromkeys(("中文", "汉语", "漢語", "简体中文", "繁體中文", "繁体中文", "普通话"), "zh"),
+    **{"français": "fr", "deutsch": "de", "español": "es", "italiano": "it", "português": "pt"},
+    **{"русский": "ru", "日本語": "ja"},
+}
+"""In English, and by those who speak them."""
+
 _SCRIPTS = (
     ("ja", re.compile(r"[\u3040-\u30ff]")),
     ("ko", re.compile(r"[\uac00-\ud7af\u1100-\u11ff]")),
@@ -118,7 +127,7 @@ _lock = threading.Lock()
 
 
 def find_language(language: str) -> Language:
-    """Look up a language by its code or its English name, in any case.
+    """Look up a language by its code, its English name or its own, in any case.
 
     Raises:
         DataError: the table doesn't hold it.
@@ -132,14 +141,19 @@ def find_code(language: str) -> str:
     Raises:
         DataError: the table doesn't hold it.
     """
-    wanted = language.strip().lower()
-    for code, entry in LANGUAGES.items():
-        if wanted in (code, entry.name.lower()):
-            return code
+    code = code_of(language)
+    if code is not None:
+        return code
     known = ", ".join(f"{code} ({entry.name})" for code, entry in LANGUAGES.items())
     raise DataError(
         [InputProblem("language", f"{language!r} is not a known language", f"Known are {known}")]
     )
+
+
+def code_of(language: str) -> str | None:
+    """Look up the code of a language of the table; None: it doesn't hold it."""
+    wanted = language.strip().lower()
+    return wanted if wanted in LANGUAGES else _CODES_BY_NAME.get(wanted)
 
 
 def says_language(value: object) -> bool:

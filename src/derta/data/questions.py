@@ -20,6 +20,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from derta.data.formats.base import Unusable
+from derta.data.formats.messages import Messages, is_messages, listed, with_context
 from derta.data.question_sets import CATEGORIES, FIELDS, PUBLISHED_SETS, Category, named_category
 from derta.data.sample import Split, sample_helpful, sample_triples
 from derta.data.tables import HubLoader, Table, TableRow, read_hub, read_table
@@ -269,6 +271,8 @@ class _RowReader:
         before = len(self.problems)
         text = self._text("question", required=True)
         context = self._text("context")
+        if text is not None and self.mapping.get("question") == "instruction":
+            text = self._with_input(text)
         category = self._category_or(default_category)
         question = Question(
             self._id(default_id),
@@ -285,6 +289,8 @@ class _RowReader:
 
     def _text(self, field: str, *, required: bool = False) -> str | None:
         value = self._value(field)
+        if isinstance(value, str) and is_messages(value):  # as tables hold them
+            value = listed(value)
         if isinstance(value, list):
             value = _lone_turn(value)
         if isinstance(value, str) and value.strip():
@@ -293,6 +299,15 @@ class _RowReader:
             kind = "is empty" if value is None or isinstance(value, str) else "is not text"
             self.note(field, f"the {field} {kind}", "Write text, or one message of the user")
         return None
+
+    def _with_input(self, instruction: str) -> str:
+        """Put below an instruction of Alpaca's kind what it is about, as the import does."""
+        asked: Messages = [{"role": "user", "content": instruction}]
+        try:
+            return with_context(asked, self.row.record.get("input"), "input")[-1]["content"]
+        except Unusable:
+            self.note("input", "the input is not text", "Write text, or leave it out")
+            return instruction
 
     def _id(self, default: str) -> str:
         if "id" not in self.mapping:

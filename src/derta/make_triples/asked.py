@@ -77,6 +77,10 @@ def load_sets(
         for field, column in columns.items()
         if field.startswith(_BENIGN_PREFIX)
     }
+    if of_benign and benign is None:
+        field, column = next(iter(of_benign.items()))
+        problem, remedy = "no benign questions are named", "Name their file with --benign"
+        raise DataError.of(f"--column {_BENIGN_PREFIX}{field}={column}", problem, remedy)
     of_harmful = {k: v for k, v in columns.items() if not k.startswith(_BENIGN_PREFIX)}
     wanted: list[tuple[str, str | None, dict[str, str], Category]] = [
         ("harmful", questions, of_harmful, "harmful"),

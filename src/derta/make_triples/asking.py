@@ -1,10 +1,10 @@
 """Asks models, within a budget; what stands in the logs already is not asked again.
 
-inspect-ai's logs are the only store. A request is known by its id and by a hash of all that its
-reply depends on (the exact input, the token limit, temperature and seed), in a folder of the
-model's fingerprint: a run that was killed goes on with the next request. Covered: any model of
-`derta.evaluate.subjects`; drawn and prefilled replies. Not covered: what is asked, and what
-becomes of a reply (`derta.make_triples.stages`).
+inspect-ai's logs are the only store. A request is known by a hash of all that its reply depends on
+(the exact input, the token limit, temperature and seed), in a folder of the model's fingerprint: a
+run that was killed goes on with the next request, wherever its question stands by then. Covered:
+any model of `derta.evaluate.subjects`; drawn and prefilled replies. Not covered: what is asked, and
+what becomes of a reply (`derta.make_triples.stages`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from inspect_ai import Task
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import EvalSample
 from inspect_ai.model import (
     ChatMessage,
     ChatMessageAssistant,
@@ -194,22 +195,27 @@ def ask(
     if missing and _run(missing, subject, logs, kind, max_tokens, budget, counter):
         done = _logged(logs)
     return {
-        name: done[sample_key(sample)]
+        name: done[_content_of(sample)]
         for name, sample in samples.items()
-        if sample_key(sample) in done
+        if _content_of(sample) in done
     }
 
 
-def _is_answered(done: Mapping[tuple[str, str], Reply], sample: Sample) -> bool:
-    reply = done.get(sample_key(sample))
+def _is_answered(done: Mapping[str, Reply], sample: Sample) -> bool:
+    reply = done.get(_content_of(sample))
     return reply is not None and reply.error is None
 
 
-def _logged(logs: Path) -> dict[tuple[str, str], Reply]:
+def _content_of(sample: Sample | EvalSample) -> str:
+    """Name a request by what its reply depends on; ids move when questions are added."""
+    return sample_key(sample)[1]
+
+
+def _logged(logs: Path) -> dict[str, Reply]:
     """Read the replies of a folder's logs; one that is there counts before a later error."""
-    found: dict[tuple[str, str], Reply] = {}
+    found: dict[str, Reply] = {}
     for sample in read_logged_samples(logs):
-        key = sample_key(sample)
+        key = _content_of(sample)
         if sample.error is None and sample.output.choices:
             found[key] = Reply(sample.output.completion, str(sample.output.stop_reason))
         elif sample.error is not None and (key not in found or found[key].error is not None):

@@ -12,6 +12,7 @@ each kind, in one process. Not covered: importing rows that exist, uploading any
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import platform
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from derta import __version__
+from derta.data.made_files import hash_file, is_there
 from derta.data.models import DEFAULT_MODEL
 from derta.data.questions import Question, QuestionSet
 from derta.data.tables import HubLoader
@@ -47,6 +49,8 @@ __all__ = ["MAKE_NAME", "MakeReport", "make_data"]
 
 MAKE_NAME = "derta data make"
 """What a row's `source` is called."""
+_REPORT = "make.json"
+_ROW_FILES = ("triples.jsonl", "helpful.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,8 @@ def make_data(
     """
     started = time.monotonic()
     _check_output(output)
+    if limit is not None and limit < 1:
+        raise DataError.of(f"--limit {limit}", "the limit is below 1", "Leave it out for all rows")
     if safe_model is None:
         check_refusal_words(settings.refusal_words)
     sets = load_sets(questions, benign, settings, columns or {}, load_hub)
@@ -195,23 +201,13 @@ def make_data(
         },
         "left_out": [asdict(each) for each in work.left_out],
     }
-    _write_rows(output / "triples.jsonl", triples)
-    _write_rows(output / "helpful.jsonl", rows)
-    write_atomically(output / "make.json", json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    _say_if_all_failed(triples, rows, work.left_out)
+    failed = _all_failed(triples, rows, work.left_out)
+    # Where all calls failed, the rows of an earlier run stay.
+    if failed is None or not any(is_there(output / name) for name in _ROW_FILES):
+        _write_all(output, content, {"triples.jsonl": triples, "helpful.jsonl": rows})
+    if failed is not None:
+        raise failed
     return MakeReport(output, content, triples[0] if triples else None)
-
-
-def _check_output(output: Path) -> None:
-    """Refuse a folder whose rows somebody else has made."""
-    if output.exists() and not output.is_dir():
-        problem = InputProblem(str(output), "this is a file", "Name a folder for what is made")
-        raise DataError([problem])
-    names = ("triples.jsonl", "helpful.jsonl")
-    there = [output / name for name in names if (output / name).exists()]
-    if there and not (output / "make.json").exists():
-        remedy = "Name another folder with -o; this one's file would be lost"
-        raise DataError([InputProblem(str(there[0]), f"{MAKE_NAME} didn't make this", remedy)])
 
 
 # --- rows --------------------------------------------------------------------------------------
@@ -258,13 +254,73 @@ def _topic(question: Question) -> dict[str, str]:
     return {} if question.topic is None else {"topic": question.topic}
 
 
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows; a file without rows would be an error to whoever reads it."""
-    if rows:
-        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        write_atomically(path, "".join(lines))
-    else:
-        path.unlink(missing_ok=True)
+# --- files -------------------------------------------------------------------------------------
+
+
+def _check_output(output: Path) -> None:
+    """Refuse a folder whose rows somebody else has made, or changed since they were.
+
+    Raises:
+        DataError: it is no folder, or rows would be lost.
+    """
+    if output.exists() and not output.is_dir():
+        raise DataError.of(output, "this is a file", "Name a folder for what is made")
+    said = output / _REPORT
+    written = _read_hashes(said)
+    problems = []
+    for path in (output / name for name in _ROW_FILES):
+        if not is_there(path):
+            continue
+        if not said.exists():
+            remedy = "Name another folder with -o; this one's file would be lost"
+            problems.append(InputProblem(str(path), f"{MAKE_NAME} didn't make this", remedy))
+        elif written is not None and not _is_written(path, written.get(path.name)):
+            problem = f"it was changed since {MAKE_NAME} wrote it"
+            remedy = "Move the file away first, or name another folder with -o: it would be lost"
+            problems.append(InputProblem(str(path), problem, remedy))
+    if problems:
+        raise DataError(problems)
+
+
+def _read_hashes(path: Path) -> dict[str, Any] | None:
+    """Read which hashes the files may have; None: derta didn't write them down then."""
+    try:
+        files = json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, RecursionError, KeyError, TypeError):
+        return None
+    return files if isinstance(files, dict) else None
+
+
+def _is_written(path: Path, hashes: Any) -> bool:
+    return isinstance(hashes, list) and path.is_file() and hash_file(path) in hashes
+
+
+def _hashes(path: Path, text: str) -> list[str]:
+    """List the SHA-256 that a file will have, and the one that it has now."""
+    new = [hashlib.sha256(text.encode()).hexdigest()] if text else []
+    return [*new, hash_file(path)] if is_there(path) else new
+
+
+def _write_all(
+    output: Path, content: dict[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> None:
+    """Write the report and the rows; a file without rows would be an error to its readers.
+
+    The report comes first, with the hashes of the rows before and after: wherever a process is
+    killed, the next run knows the files as its own.
+    """
+    _check_output(output)  # hours may have passed
+    texts = {
+        name: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each)
+        for name, each in rows.items()
+    }
+    content["files"] = {name: _hashes(output / name, text) for name, text in texts.items()}
+    write_atomically(output / _REPORT, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+    for name, text in texts.items():
+        if text:
+            write_atomically(output / name, text)
+        else:
+            (output / name).unlink(missing_ok=True)
 
 
 # --- make.json ---------------------------------------------------------------------------------
@@ -314,12 +370,14 @@ def _about_questions(questions: QuestionSet) -> dict[str, Any]:
     }
 
 
-def _say_if_all_failed(
+def _all_failed(
     triples: Sequence[object], rows: Sequence[object], left_out: Sequence[LeftOut]
-) -> None:
+) -> ModelError | None:
+    """Make the error of a run of which nothing came because models failed."""
     failed = [each for each in left_out if each.status == "failed"]
-    if failed and not triples and not rows:
-        raise ModelError(
-            f"no row could be made: {len(failed)} responses failed, the first with "
-            f"{failed[0].reason.rstrip('.')}. Mend this; the same command asks again"
-        )
+    if not failed or triples or rows:
+        return None
+    return ModelError(
+        f"no row could be made: {len(failed)} responses failed, the first with "
+        f"{failed[0].reason.rstrip('.')}. Mend this; the same command asks again"
+    )

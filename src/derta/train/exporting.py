@@ -13,7 +13,6 @@ packed rows. Texts are whole: the recipe's lengths in tokens cut `tokens` only.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from derta.data.export_formats import (
     labelled_row,
     record_file,
 )
+from derta.data.made_files import hash_file, is_there, read_report
 from derta.data.models import load_tokenizer
 from derta.errors import DataError, InputProblem, RecipeError
 from derta.files import digest, write_atomically
@@ -175,19 +175,22 @@ def _see_that_nothing_is_replaced(path: Path, recipe: Recipe) -> None:
             problem = "the recipe's data would be replaced"
             raise DataError([InputProblem(str(path), problem, "Name another file with --output")])
     beside = path.with_name(f"{path.name}.json")
-    if (path.exists() or beside.exists()) and not _is_an_export(path, beside):
+    # Somebody may have deleted an export and left what stands beside it.
+    found = next((each for each in (path, beside) if is_there(each)), None)
+    if found is not None and not _is_an_export(path, beside):
         problem = "it is there already, and is no export that nobody has changed"
-        raise DataError([InputProblem(str(path), problem, "Name another file with --output")])
+        raise DataError([InputProblem(str(found), problem, "Name another file with --output")])
 
 
 def _is_an_export(path: Path, beside: Path) -> bool:
+    """Say whether an export wrote what is there of it."""
+    sha256 = read_report(beside).get("sha256")
+    if sha256 is None or not is_there(path):
+        return sha256 is not None
     try:
-        said = json.loads(beside.read_text(encoding="utf-8"))
-        with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except (OSError, ValueError):
+        return bool(hash_file(path) == sha256)
+    except OSError:
         return False
-    return isinstance(said, dict) and said.get("sha256") == found
 
 
 # --- tokens ------------------------------------------------------------------------------------
@@ -311,13 +314,11 @@ def _write_beside(
     report: ExportReport,
 ) -> None:
     """Write what made the file; nothing in it changes when it is made again."""
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     said = {key: value for key, value in asdict(report).items() if key != "path"}
     content = {
         "derta": __version__,
         "file": path.name,
-        "sha256": sha256,
+        "sha256": hash_file(path),
         **said,
         "epochs": epochs,
         "method": str(recipe.method),

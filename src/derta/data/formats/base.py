@@ -18,7 +18,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, Protocol
 
-from derta.data.languages import find_code
+from derta.data.languages import find_code, says_language
 from derta.data.streams import RawRow
 from derta.errors import DataError
 from derta.files import utf8_text
@@ -115,6 +115,8 @@ class Format:
     """Those of its columns that may be missing."""
     over: frozenset[str] = frozenset()
     """Names of formats whose columns such rows also have, and which then don't count."""
+    reads_system: bool = True
+    """Whether a column `system` goes before its prompts."""
 
     def convert(self, row: RawRow, kind: Kind | None = None) -> Iterator[Made | Part | Skip]:
         """Make of a row what can be made of it alone.
@@ -218,7 +220,7 @@ def _category_columns(value: object, *, has_topic: bool) -> dict[str, Any]:
 
 
 def _language_columns(value: object) -> dict[str, Any]:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not says_language(value):
         return {}
     code = _language_code(value[:40])
     return {"language": code} if code else {"language_name": plain_value(value)}

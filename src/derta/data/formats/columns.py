@@ -195,6 +195,8 @@ def guess_column(columns: Sequence[Column], field: str, taken: Collection[str] =
         for column in columns
         if column.is_text and column.is_name and column.path not in taken
     }
+    # A system prompt is nobody's question.
+    words = {path: found for path, found in words.items() if "system" not in found}
     for wanted in _SYNONYMS[field]:
         named = [path for path, found in words.items() if wanted in found]
         if named:

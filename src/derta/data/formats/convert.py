@@ -8,12 +8,14 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from derta.data.formats.base import Format, Kind, Made, Part, Skip
 from derta.data.formats.columns import map_columns
 from derta.data.formats.detection import FIRST_ROWS, check_columns, choose_format, names_read
 from derta.data.formats.grouping import Grouping
+from derta.data.formats.instruction import finished_column
 from derta.data.streams import RawRow
 from derta.errors import DataError, InputProblem
 
@@ -38,7 +40,8 @@ def open_format(
         The format, and all rows, the first ones included, with their columns mapped.
 
     Raises:
-        DataError: the format is not known, a mapped column isn't there, or no row can be read.
+        DataError: the format is not known, a mapped column isn't there or of no use to the
+            format, or no row can be read.
     """
     columns = columns or {}
     head: list[RawRow | InputProblem] = []
@@ -55,6 +58,9 @@ def open_format(
         raise DataError(problems or [_NO_ROWS])
     check_columns(first, columns)
     format = choose_format([map_columns(row, columns) for row in first], name, columns)
+    _check_reads(format, columns)
+    if "finished" in columns:
+        format = _with_finished(format)
     read = names_read(format)
 
     def every() -> Rows:
@@ -63,6 +69,32 @@ def open_format(
                 yield map_columns(row, columns, read) if isinstance(row, RawRow) else row
 
     return format, every()
+
+
+def _check_reads(format: Format, columns: Mapping[str, str]) -> None:
+    """See that no field was mapped that the format knows nothing to do with.
+
+    Raises:
+        DataError: one was.
+    """
+    reads_finished = "helpful" in format.makes and format.finish is None
+    for field, reads in (("system", format.reads_system), ("finished", reads_finished)):
+        if field in columns and not reads:
+            problem = f"rows of the format {format.name} have no use for {field}"
+            remedy = "Leave it out, or map prompt, chosen and rejected, or prompt and completion"
+            raise DataError.of(f"--column {field}={columns[field]}", problem, remedy)
+
+
+def _with_finished(format: Format) -> Format:
+    """Let helpful examples keep a column that the user says is `finished`."""
+
+    def read(row: RawRow, kind: Kind | None) -> Made | Part:
+        made = format.read(row, kind)
+        if isinstance(made, Made) and made.kind == "helpful":
+            made.record.update(finished_column(row.record))
+        return made
+
+    return replace(format, read=read)
 
 
 def convert_rows(

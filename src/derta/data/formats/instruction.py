@@ -19,6 +19,7 @@ from derta.data.formats.messages import (
     read_prompt,
     read_response,
     split_response,
+    with_context,
     with_system,
 )
 from derta.data.streams import RawRow
@@ -31,11 +32,8 @@ __all__ = [
     "PROMPT_RESPONSE",
     "QUESTION_ANSWER",
     "SHAREGPT",
+    "finished_column",
 ]
-
-_NO_INPUT = ("", "<noinput>", "nan", "none", "n/a")
-"""What Alpaca's descendants write where there is no input."""
-
 
 # --- pairs of columns ------------------------------------------------------------------------
 
@@ -55,11 +53,11 @@ def _reader(
 
     def read(row: RawRow, kind: Kind | None) -> Made:  # noqa: ARG001  (it makes one kind only)
         record = row.record
+        if _is_to_avoid(record):
+            raise Unusable("label is false: a response to avoid")
         messages = read_prompt(record.get(question), question)
-        below = record.get(context) if context else None
-        if isinstance(below, str) and below.strip().lower() not in _NO_INPUT:
-            last = messages[-1]
-            messages[-1] = {**last, "content": f"{last['content']}\n\n{below.strip()}"}
+        if context is not None:
+            messages = with_context(messages, record.get(context), context)
         turns, response = read_response(record.get(answer), answer)
         if turns:
             raise Unusable(f"{answer} holds several turns")
@@ -73,6 +71,12 @@ def _reader(
     return read
 
 
+def _is_to_avoid(record: Mapping[str, Any]) -> bool:
+    """Whether a response is marked as a bad one, as in TRL's unpaired preference type."""
+    label = record.get("label")
+    return label is False or (isinstance(label, str) and label.strip().lower() == "false")
+
+
 def _history(value: object) -> list[dict[str, str]]:
     """Read the earlier turns of LLaMA-Factory's variant of Alpaca: pairs of texts."""
     turns = []
@@ -84,14 +88,23 @@ def _history(value: object) -> list[dict[str, str]]:
     return turns
 
 
-def _own_columns(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what only our own helpful examples have; in CSV all of it is text, or empty."""
-    columns: dict[str, Any] = {}
+def finished_column(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Read whether a response came to its own end, if the row says so.
+
+    Raises:
+        Unusable: it says something else.
+    """
     finished = read_truth(record.get("finished"))
     if finished is not None:
-        columns["finished"] = finished
-    elif record.get("finished") not in (None, ""):
+        return {"finished": finished}
+    if record.get("finished") not in (None, ""):
         raise Unusable("finished is neither true nor false")
+    return {}
+
+
+def _own_columns(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Read what only our own helpful examples have; in CSV all of it is text, or empty."""
+    columns = finished_column(record)
     if record.get("rejected") not in (None, ""):
         columns["rejected"] = read_response(record["rejected"], "rejected")[1]
     return columns

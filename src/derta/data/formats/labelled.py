@@ -86,6 +86,7 @@ PKU_SAFERLHF = Format(
     makes=frozenset(("triple",)),
     matches=_is_pku,
     read=_read_pku,
+    reads_system=False,
 )
 
 # --- BeaverTails -----------------------------------------------------------------------------
@@ -150,4 +151,5 @@ BEAVERTAILS = Format(
     read=_read_beavertails,
     finish=_pair_beavertails,
     over=frozenset(("prompt-response",)),
+    reads_system=False,
 )

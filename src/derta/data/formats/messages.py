@@ -17,9 +17,11 @@ from typing import Any
 from derta.data.formats.base import Unusable
 
 __all__ = [
+    "Messages",
     "check_turns",
     "is_messages",
     "is_transcript",
+    "listed",
     "prompt_of",
     "read_messages",
     "read_prompt",
@@ -27,6 +29,7 @@ __all__ = [
     "read_text",
     "read_transcript",
     "split_response",
+    "with_context",
     "with_system",
 ]
 
@@ -39,16 +42,18 @@ _ROLES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 _KEYS = (("role", "content"), ("from", "value"), ("from", "content"), ("role", "value"))
+_NO_CONTEXT = ("", "<noinput>", "nan", "none", "n/a")
+"""What Alpaca's descendants write where there is no input."""
 _PRINTED = re.compile(r"""(?:array\()?\[\s*\{\s*(['"])(?:role|from|content|value)\1\s*:""")
 _SPEAKER = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
 def is_messages(value: object) -> bool:
     """Whether a value looks like chat messages: a list of them, one of them, or JSON text of it."""
-    listed = _listed(value)
-    return bool(listed) and all(
+    found = listed(value)
+    return bool(found) and all(
         isinstance(item, dict) and any(key in item and text in item for key, text in _KEYS)
-        for item in listed or ()
+        for item in found or ()
     )
 
 
@@ -58,11 +63,11 @@ def read_messages(value: object) -> Messages:
     Raises:
         Unusable: there are none, or one has an unknown role, no text, or more than text.
     """
-    listed = _listed(value)
-    if not listed:
+    found = listed(value)
+    if not found:
         raise Unusable("there are no messages")
     messages = []
-    for item in listed:
+    for item in found:
         if not isinstance(item, dict):
             raise Unusable("a message is not an object with role and content")
         key, text = next(
@@ -83,7 +88,8 @@ def read_messages(value: object) -> Messages:
     return messages
 
 
-def _listed(value: object) -> list[Any] | None:
+def listed(value: object) -> list[Any] | None:
+    """List the messages of a value: a list, one message, or text of either; None: it is neither."""
     if isinstance(value, str):
         value = _parsed(value)
     if isinstance(value, dict):
@@ -221,6 +227,25 @@ def check_turns(messages: Messages) -> None:
         roles = roles[1:]
     if any(role != ("user", "assistant")[index % 2] for index, role in enumerate(roles)):
         raise Unusable("user and assistant don't take turns")
+
+
+def with_context(messages: Messages, context: object, name: str) -> Messages:
+    """Put what an instruction is about, a text or a number, below the last message.
+
+    Raises:
+        Unusable: it is neither; without it the instruction would ask something else.
+    """
+    if context is None or context in ([], {}):
+        return messages
+    if isinstance(context, int | float) and not isinstance(context, bool):
+        context = str(context)
+    if not isinstance(context, str):
+        raise Unusable(f"{name} is not text")
+    below = context.strip()
+    if below.lower() in _NO_CONTEXT:
+        return messages
+    last = messages[-1]
+    return [*messages[:-1], {**last, "content": f"{last['content']}\n\n{below}"}]
 
 
 def with_system(messages: Messages, system: object) -> Messages:

@@ -12,13 +12,16 @@ from typing import Any
 
 from derta.data.formats.base import Format, Kind, Made, Unusable, kept_columns, pair_record
 from derta.data.formats.messages import (
+    Messages,
     check_turns,
     is_messages,
     is_transcript,
     prompt_of,
+    read_messages,
     read_prompt,
     read_response,
     read_transcript,
+    with_context,
     with_system,
 )
 from derta.data.streams import RawRow
@@ -66,14 +69,26 @@ def _read_preference(row: RawRow, kind: Kind | None) -> Made:
         if column is None:
             raise Unusable("prompt is missing")
         turns = [*read_prompt(record[column], column), *turns]
-        context = record.get("input")
-        if column == "instruction" and isinstance(context, str) and context.strip():
-            last = turns[-1]
-            turns[-1] = {**last, "content": f"{last['content']}\n\n{context.strip()}"}
+        if column == "instruction":
+            turns = with_context(turns, record.get("input"), "input")
             used.add("input")
+    elif column is not None and is_messages(record[column]):
+        turns = _with_beginning(read_messages(record[column]), turns)
     prompt = prompt_of(with_system(turns, record.get("system")))
     made, columns = pair_record(kind, prompt, chosen, rejected, kept_columns(record, used))
     return Made(made, columns, row)
+
+
+def _with_beginning(prompt: Messages, turns: Messages) -> Messages:
+    """Put before the turns what only the prompt column has of the conversation: a system message.
+
+    The two overlap: the end of the prompt is the beginning of the turns. Where they don't, the
+    turns count.
+    """
+    for shared in range(min(len(prompt), len(turns)), 0, -1):
+        if prompt[-shared:] == turns[:shared]:
+            return [*prompt[:-shared], *turns]
+    return turns
 
 
 def _is_hh_rlhf(record: Mapping[str, Any]) -> bool:
@@ -126,4 +141,5 @@ HH_RLHF = Format(
     matches=_is_hh_rlhf,
     read=_read_hh_rlhf,
     over=frozenset(("preference", "prompt-response")),
+    reads_system=False,
 )

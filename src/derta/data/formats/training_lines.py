@@ -127,4 +127,5 @@ TRAINING_LINES = Format(
     matches=_is_training_line,
     read=_read_training_line,
     finish=_join,
+    reads_system=False,
 )

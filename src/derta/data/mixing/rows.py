@@ -13,11 +13,12 @@ from typing import Any
 
 from derta.data.files import parse_helpful, parse_triple
 from derta.data.formats.base import read_truth
+from derta.data.formats.messages import is_messages, listed
 from derta.data.languages import detect_language, says_language
 from derta.data.mixing.options import Kind, language_code
 from derta.data.mixing.report import MixReport
 from derta.data.refusal_openings import Opening, open_with_refusal_word
-from derta.data.streams import RawRow
+from derta.data.streams import RawRow, find_ending
 from derta.errors import InputProblem
 from derta.triple import HelpfulExample, Triple
 
@@ -38,13 +39,18 @@ _OPTIONAL: dict[Kind, tuple[str, ...]] = {
     "helpful": ("category", "language", "source", "finished", "rejected"),
 }
 
+_TEXT_TABLES = (".csv", ".tsv")
+_TEXTS = ("prompt", "chosen", "rejected", "completion")
+
 
 def read_cells(raw: RawRow, kind: Kind) -> RawRow:
     """Read a table's cells as our format has them.
 
     An empty optional one says nothing, nor does a language called "na" or the like, and `finished`
-    may be text or a number.
+    may be text or a number. CSV has messages as text.
     """
+    if find_ending(raw.path) in _TEXT_TABLES:
+        raw = _with_messages(raw)
     record = raw.record
     empty = [name for name in _OPTIONAL[kind] if name in record and _is_empty(name, record[name])]
     truth = read_truth(record.get("finished")) if kind == "helpful" else None
@@ -56,6 +62,16 @@ def read_cells(raw: RawRow, kind: Kind) -> RawRow:
     if truth is not None:
         kept["finished"] = truth
     return replace(raw, record=kept)
+
+
+def _with_messages(raw: RawRow) -> RawRow:
+    """Read the prompts and responses that are lists of messages, written as text."""
+    read = {
+        name: listed(value)
+        for name, value in raw.record.items()
+        if name in _TEXTS and isinstance(value, str) and is_messages(value)
+    }
+    return replace(raw, record={**raw.record, **read}) if read else raw
 
 
 def _is_empty(name: str, value: object) -> bool:

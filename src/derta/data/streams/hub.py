@@ -24,10 +24,12 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(:[\w.-]+)?")
 _HUB_PREFIX = "hub:"
 _SAVED = ("dataset_dict.json", "state.json")
 _MARKS_OF_A_COPY = (*_SAVED, "dataset_infos.json", ".gitattributes", ".huggingface")
+_LONGEST_LIST = 300
+"""Characters of the names of configurations that an error lists."""
 _LOCAL_REMEDY = "Check the split, and that the folder's files are whole and of one kind"
 _REMEDY = (
-    "Check name, configuration and split; log in where the data set asks for it; without a "
-    "network, download it elsewhere and pass the file or folder"
+    "Check name, configuration (owner/name:config) and split; log in where the data set asks for "
+    "it; without a network, download it elsewhere and pass the file or folder"
 )
 
 
@@ -109,12 +111,19 @@ def load_hub_rows(
     except Exception as error:
         # The library raises a dozen unrelated types; all mean that the data set can't be had.
         remedy = _LOCAL_REMEDY if Path(hub.hub_id).is_dir() else _REMEDY
-        raise Unreadable(f"the data set can't be loaded: {first_line(error)}", remedy) from error
+        raise Unreadable(f"the data set can't be loaded: {_said(error)}", remedy) from error
     if isinstance(loaded, dict):
         loaded = loaded[_choose_split(list(loaded), hub.split, preferred_split)]
     if streaming and getattr(loaded, "features", None) and hasattr(loaded, "decode"):
         loaded = loaded.decode(False)  # pictures and sounds stay as they are stored
     return (dict(row) for row in loaded)
+
+
+def _said(error: Exception) -> str:
+    """Return what the library says: its first line, and the one that lists what there is."""
+    lines = str(error).strip().splitlines()
+    there = [line.strip().rstrip(".") for line in lines[1:] if "available" in line.lower()]
+    return ". ".join([first_line(error), *(line[:_LONGEST_LIST] for line in there[:1])])
 
 
 def hub_rows(hub: HubSource, load: HubLoader) -> Iterator[Piece]:

@@ -13,7 +13,7 @@ from enum import Enum
 
 from derta.data.streams.json import NotJson, parse_json
 
-__all__ = ["JsonLayout", "Shape", "find_layout", "looks_like_json"]
+__all__ = ["JsonLayout", "Shape", "find_layout", "is_for_measuring", "looks_like_json"]
 
 # fmt: off
 _ROW_KEYS = frozenset((
@@ -27,6 +27,9 @@ _CONTAINER_KEYS = frozenset((
     "prompts", "results",
 ))
 # fmt: on
+_MEASURED_BY = frozenset(
+    ("test", "testing", "validation", "valid", "val", "dev", "eval", "evaluation")
+)
 _CONTAINER = re.compile(
     rb"""\s*+\{
     (?:\s*+"[^"\\]*+"\s*+:\s*+                      # members before it: plain values
@@ -53,6 +56,11 @@ class JsonLayout:
     shape: Shape
     key: bytes | None = None
     """Of the list in a container, as it is written between quotation marks."""
+
+
+def is_for_measuring(key: bytes) -> bool:
+    """Say whether a list is called as one that isn't trained on."""
+    return key.decode("utf-8", "replace").lower() in _MEASURED_BY
 
 
 def looks_like_json(head: bytes) -> bool:

@@ -20,7 +20,7 @@ from typing import Any
 from derta.data.streams.json import NotJson, parse_json
 from derta.data.streams.parts import LONGEST_BYTES, Flaw, Piece, Unreadable, shorten
 
-__all__ = ["find_list", "list_values", "values_one_by_one"]
+__all__ = ["find_list", "find_list_under", "list_values", "unread_list", "values_one_by_one"]
 
 _TEXT = rb'[^"\\\n\r]*+(?:\\[^\n\r][^"\\\n\r]*+)*+'
 _IN_TEXT = re.compile(_TEXT)
@@ -55,7 +55,11 @@ _MEND = "Mend the JSON, or write one object a line in a .jsonl file"
 
 
 def list_values(
-    chunks: Iterator[bytes], key: bytes | None = None, *, only_rows: bool = False
+    chunks: Iterator[bytes],
+    key: bytes | None = None,
+    *,
+    only_rows: bool = False,
+    named: bool = False,
 ) -> Iterator[Piece]:
     """Yield the values of a list; each has the number of its place in it, from 1.
 
@@ -63,6 +67,7 @@ def list_values(
         chunks: the text. Without a key it begins with the list, behind blanks at most.
         key: of an object, under which the list stands, as it is written between quotation marks.
         only_rows: whether objects are wanted: they are taken out of a list within the list.
+        named: whether the user named this list; then nobody misses another one.
 
     Raises:
         Unreadable: where the text breaks off.
@@ -74,17 +79,22 @@ def list_values(
         raise Unreadable(f"the file has no list {name}", "Name another split, or none")
     cutter = _Cutter(start[1], _PLAIN_END if key is None else _END_IN_OBJECT, only_rows)
     yield from cutter.pieces()
-    if cutter.broken or key is None:
+    if cutter.broken or key is None or named:
         return
     another = re.compile(_list_under(rb'[^"\\]*+') + rb"(?=[ \t\r\n]*+\{)")
     second = find_list(cutter.unread(), another)
     if second is not None:
-        name = shorten(second[0].decode("utf-8", "replace"))
-        yield Flaw(
-            f"the file has a second list, {name}, which is not read",
-            "Name it as the split, or put it into a file of its own",
-            key=name[1:-1],
-        )
+        yield unread_list(second[0])
+
+
+def unread_list(key: bytes) -> Flaw:
+    """Say that a file holds a list beside the one that is read."""
+    name = shorten(key.decode("utf-8", "replace"))
+    return Flaw(
+        f"the file has a second list, {name}, which is not read",
+        "Name it as the split, or put it into a file of its own",
+        key=name[1:-1],
+    )
 
 
 def values_one_by_one(chunks: Iterator[bytes]) -> Iterator[Piece]:
@@ -116,6 +126,11 @@ def find_list(
             return match[1], itertools.chain((held[match.end() :],), chunks)
         held = held[-_OVERLAP_BYTES:]
     return None
+
+
+def find_list_under(chunks: Iterator[bytes], key: bytes) -> tuple[bytes, Iterator[bytes]] | None:
+    """Find the list of rows under a key, as `find_list` does."""
+    return find_list(chunks, re.compile(_list_under(re.escape(key)) + rb"(?=[ \t\r\n]*+\{)"))
 
 
 def _list_under(key: bytes) -> bytes:

@@ -12,6 +12,7 @@ file's content; its name only has to have a known ending. Not covered: what the 
 from __future__ import annotations
 
 import functools
+import itertools
 import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
@@ -35,8 +36,13 @@ from derta.data.streams.endings import ENDINGS_TEXT, FILE_ENDINGS, find_ending, 
 from derta.data.streams.folders import data_files, files_of_split
 from derta.data.streams.hub import HubLoader, HubSource, find_hub, hub_rows, is_copy, load_hub_rows
 from derta.data.streams.json import json_lines
-from derta.data.streams.layout import Shape, find_layout, looks_like_json
-from derta.data.streams.lists import list_values, values_one_by_one
+from derta.data.streams.layout import Shape, find_layout, is_for_measuring, looks_like_json
+from derta.data.streams.lists import (
+    find_list_under,
+    list_values,
+    unread_list,
+    values_one_by_one,
+)
 from derta.data.streams.parquet import PARQUET_MAGIC, parquet_rows
 from derta.data.streams.parts import Flaw, Piece, Unreadable
 from derta.data.streams.text import question_lines
@@ -55,8 +61,13 @@ __all__ = [
 
 _TABLES = (".csv", ".tsv")
 _BINARY = (".parquet", ".arrow", ".feather")
+_TRAIN = b"train"
 _SAME_BYTES = 8
 """Which tell a file from its compressed form."""
+_ADDRESS = (
+    "this is an address, and nothing is downloaded from one",
+    "Download the file and name it; a data set of the hub is owner/name",
+)
 _NO_SPLITS = (
     "a split was named, but this file has none",
     "Leave --split out, or read this file apart from the sources that have splits",
@@ -126,6 +137,8 @@ def find_source(
     hub = find_hub(name, split, prefixed=True)
     if hub is not None:
         return hub
+    if "://" in name and not _exists(Path(source)):
+        raise DataError.of(name, *_ADDRESS)
     if _exists(Path(source)) or find_ending(name) is not None:
         return Path(source)
     hub = find_hub(name, split)
@@ -282,7 +295,15 @@ def _open(
     if layout.shape is Shape.LIST:
         return list_values(chunks, only_rows=containers), False
     key = layout.key if split is None else split.encode()
-    return list_values(chunks, key, only_rows=containers), True
+    if split is None and key is not None and is_for_measuring(key) and _has_list(path, _TRAIN):
+        values = list_values(chunks, _TRAIN, only_rows=containers)
+        return itertools.chain(values, (unread_list(key),)), True
+    return list_values(chunks, key, only_rows=containers, named=split is not None), True
+
+
+def _has_list(path: Path, key: bytes) -> bool:
+    """Say whether a JSON file has a list under a key; it is read for that."""
+    return find_list_under(read_as_utf8(*open_bytes(path, Meter(0, None)))[1], key) is not None
 
 
 def _begins_as_json(head: bytes) -> bool:
