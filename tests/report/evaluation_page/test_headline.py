@@ -190,6 +190,18 @@ def test_the_way_it_moved_is_compared_with_the_usual_training(usual: float, end:
     assert cost(data).endswith(end)
 
 
+def test_why_it_is_too_close_to_call_is_said_once() -> None:
+    outcomes = [
+        *prefilled("vanilla", 53, {80: 1}), *prefilled("derta", 53, {80: 42}),
+        *answers("vanilla", "completing", 40, unsafe=2),
+        *answers("derta", "completing", 40, unsafe=1),
+        *benign("vanilla", 80, 9), *benign("derta", 80, 12),
+    ]  # fmt: skip
+    text = cost(data_of(outcomes, methods=METHODS))
+    assert text.count("too close to call with so few questions.") == 1
+    assert text.endswith(", also too close to call.")
+
+
 def test_a_smoke_run_has_no_result() -> None:
     outcomes = [*prefilled("vanilla", 53, {80: 1}), *prefilled("derta", 53, {80: 42})]
     data = data_of(outcomes, methods=METHODS, budget="smoke")

@@ -9,7 +9,7 @@ the sentences.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from derta.analysis.shares import HARMFUL
@@ -25,6 +25,7 @@ _DEEPEST_NATURAL = 100
 _NEITHER = "(What isn’t refused isn’t always help: it may be off the topic, or too little to use.)"
 """Without it a reader takes all that isn't refused for harmful help."""
 _NO_CLEAR = ", too close to call with so few questions"
+_AGAIN = ", also too close to call"
 
 
 def foreground(data: PageData) -> tuple[str, str | None]:
@@ -76,7 +77,15 @@ def lead(data: PageData) -> list[list[Child]]:
     sentences += [_false_refusals(data, subject, other), _helpfulness(data, subject, other)]
     if headline(data) in sentences:  # it stands above already
         sentences.remove(headline(data))
-    return [sentence for sentence in sentences if sentence]
+    return list(_said_once([sentence for sentence in sentences if sentence]))
+
+
+def _said_once(sentences: Sequence[list[Child]]) -> Iterator[list[Child]]:
+    """Give the reason why something is too close to call with the first such sentence only."""
+    said = False
+    for sentence in sentences:
+        yield [_AGAIN if said and part == _NO_CLEAR else part for part in sentence]
+        said = said or _NO_CLEAR in sentence
 
 
 # --- sentences -------------------------------------------------------------------------------
