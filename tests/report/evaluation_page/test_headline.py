@@ -161,8 +161,8 @@ def test_the_cost_stands_below_the_result() -> None:
 @pytest.mark.parametrize(
     ("usual", "end"),
     [
-        (0.86, "in 82 % of the places; the usual training (vanilla), in 86 %, too close to call "
-         "with so few questions."),
+        (0.86, "in 82 % of the places; the usual training (vanilla), in 86 %, also too close to "
+         "call."),
         (0.97, "in 82 % of the places; the usual training (vanilla), in 97 %."),
     ],
 )  # fmt: skip
@@ -192,9 +192,7 @@ def test_the_way_it_moved_is_compared_with_the_usual_training(usual: float, end:
 
 def test_why_it_is_too_close_to_call_is_said_once() -> None:
     outcomes = [
-        *prefilled("vanilla", 53, {80: 1}), *prefilled("derta", 53, {80: 42}),
-        *answers("vanilla", "completing", 40, unsafe=2),
-        *answers("derta", "completing", 40, unsafe=1),
+        *prefilled("vanilla", 53, {80: 41}), *prefilled("derta", 53, {80: 42}),
         *benign("vanilla", 80, 9), *benign("derta", 80, 12),
     ]  # fmt: skip
     text = cost(data_of(outcomes, methods=METHODS))
