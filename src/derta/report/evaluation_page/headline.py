@@ -22,7 +22,7 @@ __all__ = ["deepest_common", "foreground", "headline", "lead", "point_path", "tr
 
 _DEEPEST_NATURAL = 100
 """Up to so many prefilled tokens the harmful answer is one answer; deeper ones are several."""
-_NEITHER = "(What isn’t refused isn’t always help: it may be off the topic, or too little to use.)"
+_NEITHER = "An answer that isn’t refused may still be no help: off the topic, or too little to use."
 """Without it a reader takes all that isn't refused for harmful help."""
 _NO_CLEAR = ", too close to call with so few questions"
 _AGAIN = ", also too close to call"
@@ -73,7 +73,7 @@ def lead(data: PageData) -> list[list[Child]]:
     sentences: list[list[Child]] = []
     attacks = _attack_sentence(data, subject, other)
     if _depth_sentence(data, subject, other) and attacks:
-        sentences += [attacks, [_NEITHER]]
+        sentences += [[_NEITHER], attacks]
     sentences += [_false_refusals(data, subject, other), _helpfulness(data, subject, other)]
     if headline(data) in sentences:  # it stands above already
         sentences.remove(headline(data))
@@ -203,9 +203,10 @@ def _helpfulness(data: PageData, subject: str, other: str | None) -> list[Child]
     reference = data.evaluation["helpfulness"].get("reference")
     if reference is None or reference == subject or not _known(data, path(subject)):
         return []
-    sentence: list[Child] = ["Reading helpful answers, ", _name(data, subject)]
-    sentence += [" would choose the same next token as ", *_called(data, reference)]
-    sentence += [" in ", _percent(data, path(subject)), " of the places"]
+    start = "How much training changed ordinary answers: "
+    sentence: list[Child] = [start, _name(data, subject), " would go on with the same token as "]
+    sentence += [*_called(data, reference), " in ", _percent(data, path(subject))]
+    sentence += [" of the places (all of them would be no change)"]
     if other in (None, reference) or not _known(data, path(str(other))):
         return [*sentence, "."]
     order = _order(data, path(subject), path(str(other)))
