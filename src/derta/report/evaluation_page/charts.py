@@ -85,8 +85,8 @@ def depth_chart(data: PageData) -> Chart | None:
     return Chart(
         "depth-chart",
         "Share of harmful questions refused",
-        "Line: share refused. Shade: its 95 % interval. Higher is safer. A token is a word or a part "
-        "of one.",
+        "Line: share refused. Shade: its 95 % interval. Higher is safer. A token is a word or a "
+        "part of one.",
         draw,
     )
 
