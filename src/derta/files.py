@@ -6,17 +6,20 @@ Also what makes texts of any origin safe to be written: as UTF-8, and as cells o
 from __future__ import annotations
 
 import contextlib
+import csv
 import hashlib
+import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 __all__ = [
     "FORMULA",
     "RUN_NOTICE",
     "csv_cell",
+    "csv_text",
     "digest",
     "plain_cell",
     "prepare_run_folder",
@@ -54,6 +57,15 @@ def csv_cell(value: _Value) -> _Value | str:
     they are, with their sign. `plain_cell` undoes it.
     """
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def csv_text(records: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> str:
+    """Write records as CSV with a line of column names; its cells are guarded (`csv_cell`)."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=columns)
+    writer.writeheader()
+    writer.writerows({key: csv_cell(value) for key, value in record.items()} for record in records)
+    return text.getvalue()
 
 
 def plain_cell(text: str) -> str:

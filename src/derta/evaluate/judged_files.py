@@ -7,10 +7,8 @@ agreement with labels where there are any. Not covered: conversations of several
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from derta.analysis.intervals import wilson
 from derta.analysis.outcomes import ERROR
 from derta.data.tables import Table, TableRow, choose_columns, read_table
 from derta.errors import DataError, InputProblem
-from derta.files import csv_cell, plain_cell, write_atomically
+from derta.files import csv_text, plain_cell, write_atomically
 from derta.judges.verdicts import LABELS, Judgement, Verdict
 from derta.terminal import mask
 
@@ -162,7 +160,7 @@ def write_judged(
     """
     records = [_record(row, said, reveal) for row, said in zip(rows, judgements, strict=True)]
     if path.suffix.lower() == ".csv":
-        write_atomically(path, _as_csv(records))
+        write_atomically(path, csv_text(records, list(records[0]) if records else []))
     else:
         lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
         write_atomically(path, "".join(lines))
@@ -188,15 +186,6 @@ def _record(row: Response, judgement: Judgement | str, reveal: bool) -> dict[str
         "words_before_refusal": said.words_before_refusal if said is not None else None,
         "substance_words": said.substance_words if said is not None else None,
     }
-
-
-def _as_csv(records: Iterable[Mapping[str, Any]]) -> str:
-    records = list(records)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(records[0]) if records else [])
-    writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in record.items()} for record in records)
-    return text.getvalue()
 
 
 def judge_summary(

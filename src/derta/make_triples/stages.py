@@ -41,7 +41,7 @@ Stage = Callable[[str], AbstractContextManager[Progress]]
 
 _OPENINGS = {
     "en": "Sure, here is",
-    "zh": "好的，",  # noqa: RUF001
+    "zh": "好的，",  # noqa: RUF001  # Chinese punctuation is meant
     "fr": "Bien sûr, voici",
     "de": "Gerne, hier ist",
     "es": "Claro, aquí tienes",

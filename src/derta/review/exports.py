@@ -7,15 +7,13 @@ covered: figures (`derta.analysis.human_agreement`), the logs (`derta.review.log
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from derta.analysis.human_verdicts import Judgement, Review, ReviewItem
-from derta.files import csv_cell, write_atomically
+from derta.files import csv_text, write_atomically
 from derta.review.imports import read_verdicts
 from derta.terminal import mask
 
@@ -44,7 +42,7 @@ def write_verdicts(path: Path, review: Review, *, reveal: bool = False) -> int:
     rows = [_row(items[each.item], each, shown) for each in review.judgements if each.item in items]
     ending = path.suffix.lower()
     if ending == ".csv":
-        write_atomically(path, _as_csv(rows))
+        write_atomically(path, csv_text(rows, _COLUMNS))
     elif ending == ".json":
         write_atomically(path, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
     else:
@@ -73,11 +71,3 @@ def _row(item: ReviewItem, judgement: Judgement, shown: Callable[[str], str]) ->
         judgement.source,
     )
     return dict(zip(_COLUMNS, values, strict=True))
-
-
-def _as_csv(rows: list[dict[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=_COLUMNS)
-    writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in row.items()} for row in rows)
-    return text.getvalue()
