@@ -220,6 +220,20 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
     assert triple.safe_response == GOOD["chosen"]
 
 
+@pytest.mark.parametrize("value", [False, "False", " false "])
+def test_a_response_that_is_labelled_as_a_bad_one_is_not_trained_on(
+    tmp_path: Path, value: object
+) -> None:
+    """TRL's unpaired preference type has our columns, and half of its responses are bad ones."""
+    row = {"prompt": "How?", "completion": "Like this."}
+    path = write(tmp_path, {**row, "label": True}, {**row, "label": value}, {**row, "label": 0})
+    loaded = load_helpful(path)
+    assert loaded.lines == [1, 3]
+    (problem,) = loaded.problems
+    assert (problem.line, problem.key) == (2, "label")
+    assert "derta data import" in problem.remedy
+
+
 @pytest.mark.parametrize("value", ["false", 0, None])
 def test_finished_is_true_or_false_and_nothing_like_it(tmp_path: Path, value: object) -> None:
     """A cut response that is taken for a finished one teaches the model to stop in mid-sentence."""

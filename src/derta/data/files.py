@@ -23,6 +23,7 @@ from derta.triple import Conversation, HelpfulExample, Message, Triple
 __all__ = [
     "Loaded",
     "ParsedRow",
+    "is_to_avoid",
     "load_helpful",
     "load_triples",
     "overlong_problems",
@@ -238,6 +239,14 @@ def parse_helpful(record: Mapping[str, Any], found: list[_Rejected]) -> HelpfulE
                 "finished",
             )
         )
+    if is_to_avoid(record):
+        found.append(
+            _Rejected(
+                "label is false: a response to avoid",
+                "Remove the row, or let `derta data import` leave such rows out",
+                "label",
+            )
+        )
     rejected = None
     if record.get("rejected") is not None:
         rejected = _collect(found, lambda: _response(record, "rejected"))
@@ -252,6 +261,12 @@ def parse_helpful(record: Mapping[str, Any], found: list[_Rejected]) -> HelpfulE
             )
         )
     return HelpfulExample(prompt, response, rejected)
+
+
+def is_to_avoid(record: Mapping[str, Any]) -> bool:
+    """Whether a response is marked as a bad one, as in TRL's unpaired preference type."""
+    label = record.get("label")
+    return label is False or (isinstance(label, str) and label.strip().lower() == "false")
 
 
 _Value = TypeVar("_Value")

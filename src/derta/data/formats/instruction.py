@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from derta.data.files import is_to_avoid
 from derta.data.formats.base import Format, Kind, Made, Part, Unusable, kept_columns, read_truth
 from derta.data.formats.messages import (
     is_messages,
@@ -53,7 +54,7 @@ def _reader(
 
     def read(row: RawRow, kind: Kind | None) -> Made:  # noqa: ARG001  (it makes one kind only)
         record = row.record
-        if _is_to_avoid(record):
+        if is_to_avoid(record):
             raise Unusable("label is false: a response to avoid")
         messages = read_prompt(record.get(question), question)
         if context is not None:
@@ -69,12 +70,6 @@ def _reader(
         return Made("helpful", {**columns, **kept_columns(record, used)}, row)
 
     return read
-
-
-def _is_to_avoid(record: Mapping[str, Any]) -> bool:
-    """Whether a response is marked as a bad one, as in TRL's unpaired preference type."""
-    label = record.get("label")
-    return label is False or (isinstance(label, str) and label.strip().lower() == "false")
 
 
 def _history(value: object) -> list[dict[str, str]]:
