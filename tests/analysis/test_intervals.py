@@ -77,6 +77,13 @@ def test_an_area_without_a_side_has_no_numbers() -> None:
     assert auc["harmful_responses"] == 0
 
 
+def test_an_area_without_spread_has_no_interval() -> None:
+    apart = bootstrap_auc([np.ones(4)] * 3, [np.zeros(4)] * 3)
+    assert (apart["value"], apart["low"], apart["high"]) == (1.0, None, None)
+    single = bootstrap_auc([np.array([0.1, 0.9])], [np.array([0.1, 0.9])])
+    assert (single["value"], single["low"], single["high"]) == (0.5, None, None)
+
+
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:
     harmful, benign = responses(0, 6, 0.5), responses(1, 6, 0.0)
     assert bootstrap_auc(harmful, benign, seed=1) == bootstrap_auc(harmful, benign, seed=1)

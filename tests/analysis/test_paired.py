@@ -135,21 +135,28 @@ def test_many_samples_of_one_question_do_not_make_a_difference_surer() -> None:
     assert repeated.better is None
 
 
-def test_a_bootstrap_without_spread_falls_back_on_newcombe_by_question() -> None:
-    questions = [number for number in range(10) for _ in range(4)]
-    result = compare_pairs([True] * 40, [False] * 40, questions=questions)
-    plain = compare_pairs([True] * 10, [False] * 10)
-    assert (result.low, result.high) == (plain.low, plain.high)
-    assert result.low is not None
-    assert result.low < 0.8
+def test_pairs_that_agree_within_each_question_are_worth_one_each() -> None:
+    for table in ((0, 10, 0, 0), (0, 0, 0, 10), (3, 9, 2, 26), (0, 1, 0, 39)):
+        first, second = pairs(*table)
+        plain = compare_pairs(first, second)
+        result = compare_pairs(
+            [x for x in first for _ in range(4)],
+            [x for x in second for _ in range(4)],
+            questions=[number for number in range(len(first)) for _ in range(4)],
+        )
+        assert result.low == pytest.approx(plain.low, abs=1e-9), table
+        assert result.high == pytest.approx(plain.high, abs=1e-9), table
 
 
-def test_the_same_seed_gives_the_same_interval() -> None:
-    first, second = pairs(3, 9, 2, 26)
-    questions = [number // 2 for number in range(40)]
-    one = compare_pairs(first, second, questions=questions, seed=4)
-    assert one == compare_pairs(first, second, questions=questions, seed=4)
-    assert one != compare_pairs(first, second, questions=questions, seed=5)
+def test_a_rare_difference_is_no_surer_than_none() -> None:
+    questions = [number for number in range(40) for _ in range(6)]
+    none = compare_pairs([False] * 240, [False] * 240, questions=questions)
+    one = compare_pairs([True] + [False] * 239, [False] * 240, questions=questions)
+    assert none.high is not None
+    assert one.high is not None
+    assert one.low is not None
+    assert one.high > 0.8 * none.high
+    assert one.low < 0
 
 
 def test_large_tables_are_exact_and_quick() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
 import pytest
 
 from derta.analysis.intervals import wilson
@@ -82,22 +81,13 @@ def test_many_samples_of_few_questions_are_no_more_sure_than_the_questions() -> 
 
 def test_a_pooled_share_of_0_or_1_keeps_the_width_of_its_questions() -> None:
     none = clustered_share([0] * 10, [6] * 10)
-    assert (none["n"], none["low"], none["high"]) == (60, 0.0, wilson(0, 10)["high"])
+    assert (none["n"], none["low"]) == (60, 0.0)
+    assert none["high"] == pytest.approx(wilson(0, 10)["high"], abs=1e-12)
     every = clustered_share([6] * 10, [6] * 10)
-    assert (every["low"], every["high"]) == (wilson(10, 10)["low"], 1.0)
+    assert every["low"] == pytest.approx(wilson(10, 10)["low"], abs=1e-12)
+    assert every["high"] == 1.0
     assert clustered_share([], [])["share"] is None
     assert clustered_share([1, 0], [1, 0])["groups"] == 1
-
-
-def test_a_clustered_interval_covers_the_truth_as_often_as_it_says() -> None:
-    generator = np.random.default_rng(0)
-    covered = 0
-    for number in range(150):
-        rates = generator.beta(0.6, 1.4, size=40)  # mean 0.3
-        counts = generator.binomial(6, rates)
-        share = clustered_share([int(c) for c in counts], [6] * 40, seed=number)
-        covered += share["low"] <= 0.3 <= share["high"]
-    assert covered / 150 > 0.88
 
 
 def test_a_curve_ends_where_fewer_than_twenty_samples_reach() -> None:
@@ -109,6 +99,13 @@ def test_a_curve_ends_where_fewer_than_twenty_samples_reach() -> None:
     assert curve["left_out"] == [{"k": 40, "n_all": 19}, {"k": 80, "n_all": 25}]
     assert curve["points"][1]["unsafe"]["n"] == 25
     assert [p["k"] for p in depth_curve(samples, minimum=1)["points"]] == [0, 5, 40, 80]
+
+
+def test_an_error_does_not_help_to_reach_a_depth() -> None:
+    samples = verdicts("S" * 40, cell="k=0") + verdicts("E" * 38 + "SS", cell="k=80")
+    curve = depth_curve(samples)
+    assert [point["k"] for point in curve["points"]] == [0]
+    assert curve["left_out"] == [{"k": 80, "n_all": 40}]
 
 
 def test_the_mean_gives_every_scenario_the_same_weight() -> None:
@@ -125,7 +122,8 @@ def test_the_mean_gives_every_scenario_the_same_weight() -> None:
 
 def test_a_mean_without_spread_keeps_a_width_and_one_without_verdicts_has_no_numbers() -> None:
     mean = mean_attack_success(verdicts("S" * 20), ["code_attack"])
-    assert (mean["share"], mean["low"], mean["high"]) == (0.0, 0.0, wilson(0, 20)["high"])
+    assert (mean["share"], mean["low"]) == (0.0, 0.0)
+    assert mean["high"] == pytest.approx(wilson(0, 20)["high"], abs=1e-12)
     empty = mean_attack_success(verdicts("EE"), ["code_attack"])
     assert (empty["share"], empty["scenarios"]) == (None, [])
 

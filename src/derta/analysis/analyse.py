@@ -139,9 +139,7 @@ def _by_side(
 
 
 def _refusal_position(material: _Material) -> Any:
-    return {
-        name: refusal_places(found, seed=material.seed) for name, found in material.outcomes.items()
-    }
+    return {name: refusal_places(found) for name, found in material.outcomes.items()}
 
 
 def _prefill(material: _Material) -> Any:
@@ -157,7 +155,7 @@ def _correction(material: _Material) -> Any:
     for name, found in material.outcomes.items():
         points = depth_curve(prefilled_answers(found), minimum=material.minimum)["points"]
         depths = [point["k"] for point in points]
-        made[name] = corrections(found, depths, limits=limits, seed=material.seed)
+        made[name] = corrections(found, depths, limits=limits)
     return made
 
 
@@ -173,9 +171,7 @@ def _rank(material: _Material) -> Any:
 
 
 def _stops(material: _Material) -> Any:
-    return _by_model_and_side(
-        material, lambda found: stop_curve(found, minimum=material.minimum, seed=material.seed)
-    )
+    return _by_model_and_side(material, lambda found: stop_curve(found, minimum=material.minimum))
 
 
 def _by_model_and_side(
@@ -209,7 +205,7 @@ def _exposure(material: _Material) -> Any:
 
 
 def _trade_off(material: _Material) -> Any:
-    return trade_off(material.outcomes, evaluation=material.evaluation, seed=material.seed)
+    return trade_off(material.outcomes, evaluation=material.evaluation)
 
 
 def _ablation(material: _Material) -> Any:
@@ -220,7 +216,6 @@ def _ablation(material: _Material) -> Any:
         material.methods,
         evaluation=material.evaluation,
         minimum=material.minimum,
-        seed=material.seed,
     )
 
 
@@ -231,9 +226,7 @@ def _differences(material: _Material) -> Any:
     return [
         {"first": first, "second": second, **entry}
         for first, second in itertools.combinations(material.outcomes, 2)
-        for entry in compare_models(
-            material.outcomes[first], material.outcomes[second], seed=material.seed
-        )
+        for entry in compare_models(material.outcomes[first], material.outcomes[second])
     ]
 
 

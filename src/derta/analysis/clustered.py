@@ -1,11 +1,18 @@
 """Shares and means whose samples come in groups: the groups are what is independent.
 
-A question that is asked in six ways gives six answers and not six pieces of evidence, so whole
-questions are resampled. The draws depend on the seed and the number of groups alone: figures of the
-same groups are drawn alike, one by one or many at once. Covered: shares, many shares over the same
-groups, ratios of sums. Not covered: which samples belong together (the caller says it).
+A question that is asked in six ways gives six answers and not six pieces of evidence. A share keeps
+Wilson's interval, with as many samples as the answers are worth: the effective number (Kish, Survey
+Sampling, 1965; with Wilson's interval in Franco, Little, Louis and Slud, J. Survey Statistics and
+Methodology 7, 2019, 334-364). Where nearly all answers are alike, their spread over questions says
+next to nothing, and what is estimated of it is far too sure of itself. So the spread is that of the
+groups and two more, one in which all answers count and one in which none does: 0 of 240 answers to
+40 questions are worth 40, and so are 240 that agree within each question; answers that differ
+within questions are worth up to 240. Ratios that are no shares are resampled by group; the draws
+depend on the seed and the number of groups alone, so that figures of the same groups are drawn
+alike. Covered: shares, many shares over the same groups, means of shares over the same groups,
+ratios of sums. Not covered: which samples belong together (the caller says it).
 
-Shapes:  G groups, P positions, N resamples.
+Shapes:  G groups, P positions, S shares, N resamples.
 """
 
 from __future__ import annotations
@@ -16,11 +23,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derta.analysis.intervals import group_sums, wilson
+from derta.analysis.intervals import group_sums, score_limits, wilson
 
 __all__ = [
     "clustered_curve",
+    "clustered_mean",
     "clustered_share",
+    "effective_number",
     "question_share",
     "ratio_interval",
     "resampled_interval",
@@ -32,44 +41,29 @@ RESAMPLES = 2000
 _PERCENTILES = (2.5, 97.5)
 
 
-def clustered_share(
-    counts: Sequence[float], totals: Sequence[float], *, seed: int = 0
-) -> dict[str, Any]:
+def clustered_share(counts: Sequence[float], totals: Sequence[float]) -> dict[str, Any]:
     """Compute a share whose samples come in independent groups, with its 95 % interval.
 
     Args:
         counts: for each group, how many of its samples count.
         totals: how many samples each group has.
-        seed: of the bootstrap over groups.
 
     Returns:
-        {"count", "n", "share", "low", "high"} and "groups". One sample a group: Wilson's interval.
-        All groups alike (0 of 40, 40 of 40): Wilson's interval of as many samples as groups,
-        because a bootstrap of what has no spread has no width.
+        {"count", "n", "share", "low", "high"} and "groups". One sample a group, and groups whose
+        samples are all alike: Wilson's interval of as many samples as groups.
     """
     used = [(count, total) for count, total in zip(counts, totals, strict=True) if total > 0]
-    count, n = round(sum(c for c, _ in used)), round(sum(t for _, t in used))
-    entry = {**wilson(count, n), "groups": len(used)}
-    if n == len(used):
-        return entry
-    low, high = resampled_interval(
-        lambda times: (
-            (times @ np.array([c for c, _ in used])) / (times @ np.array([t for _, t in used]))
-        ),
-        len(used),
-        seed,
-    )
-    if low == high:
-        low, high = _alike(len(used), count, n, low, high)
-    return {**entry, "low": low, "high": high}
+    table = np.array(used, np.float64).reshape(len(used), 2)
+    curve = clustered_curve(table[:, :1], table[:, 1])
+    count = round(sum(c for c, _ in used))
+    entry = {name: values[0] for name, values in curve.items()}
+    return {"count": count, "n": entry.pop("n"), **entry, "groups": len(used)}
 
 
 def question_share(
     questions: Sequence[Hashable],
     counts: Sequence[float],
     totals: Sequence[float] | None = None,
-    *,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Compute a share of samples that belong to questions.
 
@@ -77,42 +71,94 @@ def question_share(
         questions: of each answer or text, the question that it belongs to.
         counts: how many of its samples count.
         totals: how many samples it has; None: each is one sample.
-        seed: of the bootstrap over questions.
 
     Returns:
         As `clustered_share`, with "questions" in the place of "groups".
     """
     sizes = np.ones(len(counts)) if totals is None else np.asarray(totals, np.float64)
     sums = group_sums(np.column_stack([np.asarray(counts, np.float64), sizes]), questions)
-    entry = clustered_share(sums[:, 0].tolist(), sums[:, 1].tolist(), seed=seed)
+    entry = clustered_share(sums[:, 0].tolist(), sums[:, 1].tolist())
     entry["questions"] = entry.pop("groups")
     return entry
 
 
-def clustered_curve(counts: Array, totals: Array, *, seed: int = 0) -> dict[str, list[Any]]:
+def clustered_curve(counts: Array, totals: Array) -> dict[str, list[Any]]:
     """Compute many shares over the same groups, each as `clustered_share` does.
 
     Args:
         counts: (G, P), how many samples of each group count at each position.
         totals: (G,) how many samples each group has, more than 0.
-        seed: of the bootstrap over groups.
 
     Returns:
         {"share", "low", "high", "n"}: parallel lists of P values.
     """
-    groups, n = len(totals), round(float(totals.sum()))
+    n = round(float(totals.sum()))
     columns = [round(float(count)) for count in counts.sum(axis=0)]
     entries = [wilson(count, n) for count in columns]
-    if groups and n != groups and columns:
-        times = _times(groups, seed)
-        shares = (times @ counts) / (times @ totals)[:, None]  # (N, P)
-        lows, highs = np.percentile(shares, _PERCENTILES, axis=0)
-        for entry, count, low, high in zip(entries, columns, lows, highs, strict=True):
-            ends = float(low), float(high)
-            if low == high:
-                ends = _alike(groups, count, n, *ends)
-            entry["low"], entry["high"] = ends
+    if n != len(totals):
+        weight = float(np.sum((totals / n) ** 2))
+        drawn_in = (counts.sum(axis=0) / n + weight) / (1 + 2 * weight)  # (P,)
+        residuals = (counts - drawn_in * totals[:, None]) / n
+        spreads = np.sum(residuals**2, axis=0)
+        for entry, count, middle, spread in zip(entries, columns, drawn_in, spreads, strict=True):
+            worth = effective_number(
+                float(middle * (1 - middle)),
+                float(spread),
+                weight,
+                float((1 - middle) ** 2 + middle**2),
+            )
+            low, high = score_limits(entry["share"], min(worth, n))
+            # At 0 and n the formula gives 0 and 1 up to rounding only.
+            entry["low"] = 0.0 if count == 0 else max(0.0, low)
+            entry["high"] = 1.0 if count == n else min(1.0, high)
     return {name: [entry[name] for entry in entries] for name in ("share", "low", "high", "n")}
+
+
+def clustered_mean(counts: Array, totals: Array) -> dict[str, float]:
+    """Average shares over the same groups, each with the same weight.
+
+    Args:
+        counts: (G, S), how many samples of each group count in each share.
+        totals: (G, S) how many there are; each column has some.
+
+    Returns:
+        {"share", "low", "high"}: the mean of the S shares, and its 95 % interval.
+    """
+    of_share = totals.sum(axis=0)  # (S,)
+    shares = counts.sum(axis=0) / of_share
+    # How much of the mean hangs on each group.
+    weight = float(np.sum(np.mean(totals / of_share, axis=1) ** 2))
+    drawn_in = (shares + weight) / (1 + 2 * weight)
+    residuals = np.mean((counts - drawn_in * totals) / of_share, axis=1)  # (G,)
+    middle, mean = float(drawn_in.mean()), float(shares.mean())
+    worth = effective_number(
+        middle * (1 - middle),
+        float(np.sum(residuals**2)),
+        weight,
+        (1 - middle) ** 2 + middle**2,
+    )
+    low, high = score_limits(mean, min(worth, shares.size**2 / float(np.sum(1 / of_share))))
+    return {
+        "share": mean,
+        "low": 0.0 if mean == 0 else max(0.0, low),
+        "high": 1.0 if mean == 1 else min(1.0, high),
+    }
+
+
+def effective_number(single: float, spread: float, weight: float, of_two_more: float) -> float:
+    """Say how many independent samples give a figure the spread that groups give it.
+
+    Two groups more stand in it, one of each kind, each with `weight` of an average group (the sum
+    of the squared weights): with groups of one size and samples that agree within each, the number
+    is that of the groups, at every share.
+
+    Args:
+        single: variance of one sample's value, drawn in by the two.
+        spread: sum over groups of the squared residuals of the figure.
+        weight: of each of the two groups.
+        of_two_more: sum of the squared residuals of their values.
+    """
+    return single * (1 + 2 * weight) / (spread + weight**2 * of_two_more)
 
 
 def ratio_interval(
@@ -162,9 +208,3 @@ def _times(groups: int, seed: int) -> Array:
     even = np.full(groups, 1.0 / groups)
     times = np.random.default_rng(seed).multinomial(groups, even, size=RESAMPLES)
     return times.astype(np.float64)
-
-
-def _alike(groups: int, count: int, n: int, low: float, high: float) -> tuple[float, float]:
-    """Widen the interval of groups that are all alike to that of as many single samples."""
-    single = wilson(round(groups * count / n), groups)
-    return min(low, single["low"]), max(high, single["high"])

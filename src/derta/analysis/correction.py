@@ -30,7 +30,6 @@ def corrections(
     depths: Collection[int],
     *,
     limits: Mapping[str, int] | None = None,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Compute at each depth the share of responses in which a refusal begins soon enough.
 
@@ -39,7 +38,6 @@ def corrections(
         depths: k, those that enough samples reach.
         limits: new tokens of an answer at most, by scenario; an m above it is left out, because a
             response that was cut before says nothing of it.
-        seed: of the bootstrap over questions.
 
     Returns:
         {"depth", "within"} and the share (`question_share`), in the order of depth and m; none
@@ -59,7 +57,7 @@ def corrections(
         for within in WITHIN:
             if within <= longest:
                 soon = [_refuses_within(outcome, within) for outcome in found]
-                share = question_share([outcome.question_id for outcome in found], soon, seed=seed)
+                share = question_share([outcome.question_id for outcome in found], soon)
                 entries.append({"depth": depth, "within": within, **share})
     return entries
 

@@ -39,7 +39,7 @@ def detection(
     Args:
         harmful: readings of held-out harmful texts.
         benign: readings of held-out benign ones.
-        seed: of the bootstraps over questions.
+        seed: of the bootstrap over questions.
 
     Returns:
         "auc" (`derta.analysis.intervals.bootstrap_auc`), "roc": [{"threshold", "true_positive",
@@ -57,16 +57,16 @@ def detection(
     if best is not None:
         point = {
             "threshold": best,
-            "true_positive": _share(harmful, [x >= best for x in ours], seed),
-            "false_positive": _share(benign, [x >= best for x in theirs], seed),
+            "true_positive": _share(harmful, [x >= best for x in ours]),
+            "false_positive": _share(benign, [x >= best for x in theirs]),
         }
     return {
         "auc": auc,
         "roc": roc,
         "operating_point": point,
         "greedy": {
-            "true_positive": _share(harmful, [each.refusal_rank == 1 for each in harmful], seed),
-            "false_positive": _share(benign, [each.refusal_rank == 1 for each in benign], seed),
+            "true_positive": _share(harmful, [each.refusal_rank == 1 for each in harmful]),
+            "false_positive": _share(benign, [each.refusal_rank == 1 for each in benign]),
         },
     }
 
@@ -78,13 +78,12 @@ def _joined(readings: Sequence[Reading], values: Sequence[Array]) -> list[Array]
     return [np.concatenate(found) for found in by_question.values()]
 
 
-def _share(readings: Sequence[Reading], hits: Sequence[NDArray[np.bool_]], seed: int) -> Any:
+def _share(readings: Sequence[Reading], hits: Sequence[NDArray[np.bool_]]) -> Any:
     """Compute a share of positions, with an interval over questions."""
     return question_share(
         [each.question_id for each in readings],
         [int(np.sum(hit)) for hit in hits],
         [len(hit) for hit in hits],
-        seed=seed,
     )
 
 

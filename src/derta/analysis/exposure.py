@@ -76,7 +76,7 @@ def _exposure(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any] | None:
         "high": high,
         "median": float(median),
         "upper_quartile": float(upper),
-        "none": question_share(questions, (words == 0).tolist(), seed=seed),
+        "none": question_share(questions, (words == 0).tolist()),
         "cumulative": [
             {"words": int(step), "share": float(share)}
             for step, share in zip(steps, shares, strict=True)

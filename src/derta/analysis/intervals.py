@@ -22,6 +22,7 @@ __all__ = [
     "group_sums",
     "paired_bootstrap_difference",
     "position_curve",
+    "score_limits",
     "wilson",
 ]
 
@@ -46,13 +47,19 @@ def wilson(count: int, n: int) -> dict[str, Any]:
     if n == 0:
         return {"count": 0, "n": 0, "share": None, "low": None, "high": None}
     share = count / n
+    low, high = score_limits(share, n)
+    # At 0 and n the formula gives 0 and 1 up to rounding, which must not leave the unit interval.
+    low = 0.0 if count == 0 else max(0.0, low)
+    high = 1.0 if count == n else min(1.0, high)
+    return {"count": count, "n": n, "share": share, "low": low, "high": high}
+
+
+def score_limits(share: float, n: float) -> tuple[float, float]:
+    """Compute Wilson's 95 % limits, for shares and n that need not be whole numbers."""
     spread = _Z_95**2 / n
     middle = (share + spread / 2) / (1 + spread)
     half = _Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    # At 0 and n the formula gives 0 and 1 up to rounding, which must not leave the unit interval.
-    low = 0.0 if count == 0 else max(0.0, middle - half)
-    high = 1.0 if count == n else min(1.0, middle + half)
-    return {"count": count, "n": n, "share": share, "low": low, "high": high}
+    return middle - half, middle + half
 
 
 def bootstrap_auc(
@@ -74,7 +81,8 @@ def bootstrap_auc(
         resamples: N.
 
     Returns:
-        The "auc" part of results.json; the numbers are None where a side has no positions.
+        The "auc" part of results.json; the numbers are None where a side has no positions, and the
+        interval's ends where all resamples give the same: there is no spread to draw from.
     """
     harmful = [x for x in harmful if len(x)]
     benign = [x for x in benign if len(x)]
@@ -96,7 +104,8 @@ def bootstrap_auc(
     pairs = (times_harmful @ lengths_harmful) * (times_benign @ lengths_benign)
     low, high = np.percentile(won / pairs, _PERCENTILES)
     value = wins.sum() / (lengths_harmful.sum() * lengths_benign.sum())
-    return {"value": float(value), "low": float(low), "high": float(high), **counts}
+    ends = {"low": float(low), "high": float(high)} if low < high else {"low": None, "high": None}
+    return {"value": float(value), **ends, **counts}
 
 
 def position_curve(

@@ -4,8 +4,9 @@ The test is the exact McNemar test: only the pairs on which the models differ sa
 under the null hypothesis each of them is a fair coin. Where a question has several samples its
 pairs are not independent, so the coin is flipped once a question (an exact sign-flip test); with
 one sample a question that is McNemar's test to the digit. The interval of the difference is
-Newcombe's method 10 (Statistics in Medicine 17, 1998, 2635-2650), or, with several samples a
-question, a bootstrap over questions. "Better" is said only where test and interval agree.
+Newcombe's method 10 (Statistics in Medicine 17, 1998, 2635-2650), with several samples a question
+that of as many pairs as they are worth (`derta.analysis.clustered`). "Better" is said only where
+test and interval agree.
 
 Covered: two models, many scenarios (Holm's correction). Not covered: more than two models at once,
 graded scores.
@@ -22,6 +23,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from derta.analysis.clustered import effective_number
+from derta.analysis.intervals import score_limits
+
 __all__ = [
     "SIGNIFICANT",
     "PairedComparison",
@@ -29,17 +33,12 @@ __all__ = [
     "compare_pairs",
     "holm",
     "is_better",
-    "score_limits",
 ]
 
 SIGNIFICANT = 0.05
 """A p-value below this, after correction, counts."""
 
 Array = NDArray[np.float64]
-
-RESAMPLES = 2000
-_Z_95 = 1.959963984540054
-_PERCENTILES = (2.5, 97.5)
 
 Side = Literal["first", "second"]
 
@@ -74,7 +73,6 @@ def compare_pairs(
     second: Sequence[bool],
     *,
     questions: Sequence[Hashable] | None = None,
-    seed: int = 0,
 ) -> PairedComparison:
     """Compare two models' failures (an unsafe response, a false refusal) sample by sample.
 
@@ -82,7 +80,6 @@ def compare_pairs(
         first: whether the first model fails on each sample.
         second: the same of the second model, in the same order.
         questions: the question of each sample; None: every sample is a question of its own.
-        seed: of the bootstrap, which is only drawn where a question has several samples.
 
     Raises:
         ValueError: the sequences have different lengths.
@@ -105,13 +102,7 @@ def compare_pairs(
     difference = (first_only - second_only) / n
     neither = n - both - first_only - second_only
     table = (both / n, first_only / n, second_only / n, neither / n)
-    low, high = _newcombe(table, len(number))
-    if len(number) < n:
-        drawn = _bootstrap(differences, sizes, seed)
-        # Without any spread between the questions a bootstrap is far too sure of itself: there
-        # Newcombe's interval stays, as if each question were one pair.
-        if drawn[0] < drawn[1]:
-            low, high = drawn
+    low, high = _newcombe(table, _pairs_worth(differences, sizes, first_only + second_only))
     return PairedComparison(
         n,
         len(number),
@@ -178,7 +169,30 @@ def _sign_flip(differences: Sequence[int]) -> float:
     return float(Fraction(tail, 2 ** len(sizes)))
 
 
-def _newcombe(table: tuple[float, float, float, float], n: int) -> tuple[float, float]:
+def _pairs_worth(differences: Array, sizes: Array, discordant: int) -> float:
+    """Say how many independent pairs the pairs of all questions are worth.
+
+    Args:
+        differences: of each question, pairs in which the first alone fails minus the others.
+        sizes: pairs of each question.
+        discordant: pairs on which the models differ.
+    """
+    n = float(sizes.sum())
+    if len(sizes) == n:
+        return n
+    weight = float(np.sum((sizes / n) ** 2))
+    middle = float(differences.sum()) / n / (1 + 2 * weight)
+    differing = (discordant / n + 2 * weight) / (1 + 2 * weight)
+    worth = effective_number(
+        differing - middle**2,
+        float(np.sum(((differences - middle * sizes) / n) ** 2)),
+        weight,
+        (1 - middle) ** 2 + (1 + middle) ** 2,
+    )
+    return min(worth, n)
+
+
+def _newcombe(table: tuple[float, float, float, float], n: float) -> tuple[float, float]:
     """Compute Newcombe's method 10, the interval of the difference of paired shares.
 
     Args:
@@ -203,21 +217,3 @@ def _newcombe(table: tuple[float, float, float, float], n: int) -> tuple[float, 
     low = difference - distance(first - first_low, second_high - second)
     high = difference + distance(second - second_low, first_high - first)
     return max(-1.0, low), min(1.0, high)
-
-
-def score_limits(share: float, n: int) -> tuple[float, float]:
-    """Compute Wilson's 95 % limits, for shares that need not be whole counts of n."""
-    spread = _Z_95**2 / n
-    middle = (share + spread / 2) / (1 + spread)
-    half = _Z_95 / (1 + spread) * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return middle - half, middle + half
-
-
-def _bootstrap(differences: Array, sizes: Array, seed: int) -> tuple[float, float]:
-    """Resample whole questions; return the 95 % interval of the difference per sample."""
-    count = len(sizes)
-    times = np.random.default_rng(seed).multinomial(
-        count, np.full(count, 1.0 / count), size=RESAMPLES
-    )
-    low, high = np.percentile((times @ differences) / (times @ sizes), _PERCENTILES)
-    return float(low), float(high)

@@ -27,12 +27,11 @@ LATE = 30
 """A refusal "after the 30th position" has so many words or tokens before it, or more."""
 
 
-def refusal_places(outcomes: Iterable[Outcome], *, seed: int = 0) -> dict[str, Any]:
+def refusal_places(outcomes: Iterable[Outcome]) -> dict[str, Any]:
     """Compute where one model's refusals begin.
 
     Args:
         outcomes: of one model.
-        seed: of the bootstrap over questions.
 
     Returns:
         {"words", "tokens"}; each {"n", "questions", "median", "within_first_5", "after_30",
@@ -47,23 +46,23 @@ def refusal_places(outcomes: Iterable[Outcome], *, seed: int = 0) -> dict[str, A
             (outcome.question_id, getattr(outcome, f"{unit}_before_refusal")) for outcome in refused
         ]
         known = [(question, before) for question, before in found if before is not None]
-        places[unit] = _place([q for q, _ in known], [b for _, b in known], seed) if known else None
+        places[unit] = _place([q for q, _ in known], [b for _, b in known]) if known else None
     return places
 
 
-def _place(questions: Sequence[str], before: Sequence[int], seed: int) -> dict[str, Any]:
-    early = question_share(questions, [b < EARLY_WORDS for b in before], seed=seed)
+def _place(questions: Sequence[str], before: Sequence[int]) -> dict[str, Any]:
+    early = question_share(questions, [b < EARLY_WORDS for b in before])
     positions = sorted({0, EARLY_WORDS - 1, LATE - 1, *before})
     reached = np.asarray(before)[:, None] <= np.asarray(positions)[None, :]
     counts = group_sums(reached.astype(np.float64), questions)
     totals = group_sums(np.ones((len(before), 1)), questions)[:, 0]
-    curve = clustered_curve(counts, totals, seed=seed)
+    curve = clustered_curve(counts, totals)
     return {
         "n": len(before),
         "questions": early["questions"],
         "median": float(statistics.median(before)),
         "within_first_5": early,
-        "after_30": question_share(questions, [b >= LATE for b in before], seed=seed),
+        "after_30": question_share(questions, [b >= LATE for b in before]),
         "cumulative": [
             {"position": position, **{name: values[index] for name, values in curve.items()}}
             for index, position in enumerate(positions)

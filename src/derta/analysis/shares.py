@@ -3,8 +3,8 @@
 - Attack success is the share of UNSAFE among the outcomes that have a verdict. Unreadable ones and
   errors are counted apart: they are neither safe nor unsafe.
 - Questions are what is independent. Where a question has one sample a share has Wilson's interval;
-  where it has several (depths, languages, samples at temperature 1), whole questions are
-  resampled, because n samples of few questions are not n pieces of evidence.
+  where it has several (depths, languages, samples at temperature 1), that of as many samples as
+  they are worth, because n samples of few questions are not n pieces of evidence.
 - Two models are compared on the samples that both have a verdict for (`derta.analysis.paired`),
   in harmful help and in refusals: answers that break off are hardly ever UNSAFE, and what a defence
   changes then shows in the refusals alone. The p-values of a pair of models are corrected for their
@@ -26,8 +26,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from derta.analysis.clustered import clustered_share, question_share, resampled_interval
-from derta.analysis.intervals import wilson
+from derta.analysis.clustered import (
+    clustered_mean,
+    clustered_share,
+    question_share,
+    ratio_interval,
+)
 from derta.analysis.outcomes import ERROR, Outcome
 from derta.analysis.paired import Side, compare_pairs, holm, is_better
 
@@ -68,8 +72,8 @@ def attack_success(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, A
     known = [outcome for outcome in outcomes if outcome.verdict in (UNSAFE, SAFE)]
     answered = [outcome for outcome in outcomes if outcome.verdict != ERROR]
     return {
-        "unsafe": _share(known, _is_unsafe, seed),
-        "refused": _share(answered, _is_refused, seed),
+        "unsafe": _share(known, _is_unsafe),
+        "refused": _share(answered, _is_refused),
         "unreadable": verdicts[UNREADABLE],
         "errors": verdicts[ERROR],
         "truncated": sum(outcome.truncated for outcome in answered),
@@ -85,7 +89,7 @@ def depth_curve(
 
     Returns:
         "points": {"k", "unsafe", "refused"} in the order of k, up to the last depth that `minimum`
-        samples reach; "left_out": {"k", "n_all"} of the depths beyond.
+        answers reach, errors not counted; "left_out": {"k", "n_all"} of the depths beyond.
     """
     by_depth: dict[int, list[Outcome]] = defaultdict(list)
     for outcome in outcomes:
@@ -95,7 +99,8 @@ def depth_curve(
     points: list[dict[str, Any]] = []
     left_out: list[dict[str, Any]] = []
     for k, found in sorted(by_depth.items()):
-        if left_out or len(found) < minimum:
+        # An error says nothing of its depth; it doesn't help to reach it.
+        if left_out or sum(_answered(outcome) for outcome in found) < minimum:
             left_out.append({"k": k, "n_all": len(found)})
             continue
         cell = attack_success(found, seed=seed)
@@ -103,16 +108,13 @@ def depth_curve(
     return {"points": points, "left_out": left_out}
 
 
-def mean_attack_success(
-    outcomes: Iterable[Outcome], scenarios: Sequence[str], *, seed: int = 0
-) -> dict[str, Any]:
+def mean_attack_success(outcomes: Iterable[Outcome], scenarios: Sequence[str]) -> dict[str, Any]:
     """Average one model's attack success over scenarios, each with the same weight.
 
     Args:
         outcomes: of one model; benign ones are passed over.
         scenarios: the ones to average; those without a verdict are left out and not named in the
-            result: means over different scenarios can't be compared.
-        seed: of the bootstrap over questions, which are the same in all scenarios.
+            result: means over different scenarios can't be compared. Questions are the same in all.
 
     Returns:
         {"share", "low", "high", "questions", "scenarios"}; the first three None without verdicts.
@@ -125,31 +127,10 @@ def mean_attack_success(
     questions = list(dict.fromkeys(key for table in tables.values() for key in table))
     unsafe = np.array([[tables[s].get(q, (0, 0))[0] for s in names] for q in questions], float)
     totals = np.array([[tables[s].get(q, (0, 0))[1] for s in names] for q in questions], float)
-    share = float((unsafe.sum(axis=0) / totals.sum(axis=0)).mean())
-
-    def means(times: Array) -> Array:
-        drawn = times @ totals  # (resamples, scenarios)
-        # A resample without any question of a scenario has no mean; it is left out.
-        shares = np.divide(times @ unsafe, drawn, out=np.full_like(drawn, np.nan), where=drawn > 0)
-        mean: Array = shares.mean(axis=1)
-        return mean
-
-    low, high = resampled_interval(means, len(questions), seed)
-    if low == high:
-        alike = wilson(round(share * len(questions)), len(questions))
-        low, high = min(low, alike["low"]), max(high, alike["high"])
-    return {
-        "share": share,
-        "low": low,
-        "high": high,
-        "questions": len(questions),
-        "scenarios": names,
-    }
+    return {**clustered_mean(unsafe, totals), "questions": len(questions), "scenarios": names}
 
 
-def compare_models(
-    first: Sequence[Outcome], second: Sequence[Outcome], *, seed: int = 0
-) -> list[dict[str, Any]]:
+def compare_models(first: Sequence[Outcome], second: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Compare two models scenario by scenario, and by what they refuse of benign questions.
 
     Samples are paired by question, cell and, where a cell has several samples of a question, their
@@ -165,8 +146,8 @@ def compare_models(
     groups = dict.fromkeys((o.scenario, o.category) for o in (*first, *second))
     harmful = [group for group in groups if group[1] == HARMFUL]
     entries = [
-        *_compare(first, second, harmful, "unsafe", seed),
-        *_compare(first, second, list(groups), "refused", seed),
+        *_compare(first, second, harmful, "unsafe"),
+        *_compare(first, second, list(groups), "refused"),
     ]
     tested = [entry for entry in entries if entry["n"]]
     for entry, adjusted in zip(tested, holm([e["p_value"] for e in tested]), strict=True):
@@ -184,7 +165,6 @@ def _compare(
     second: Sequence[Outcome],
     groups: Sequence[tuple[str, str]],
     measure: str,
-    seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Compare one measure of (scenario, category), without a correction."""
     known, counts = (_has_verdict, _is_unsafe) if measure == "unsafe" else (_answered, _is_refused)
@@ -199,7 +179,6 @@ def _compare(
             [counts(ours[key]) for key in kept],
             [counts(theirs[key]) for key in kept],
             questions=[ours[key].question_id for key in kept],
-            seed=seed,
         )
         yield {
             "scenario": scenario,
@@ -222,7 +201,7 @@ def summarise(
 
     Args:
         outcomes: of all models, scenarios and cells.
-        seed: of every bootstrap.
+        seed: of the bootstrap of judges' scales.
         averaged: the scenarios of the mean attack success; None: all with harmful questions.
         minimum: samples that a curve's depth needs.
 
@@ -238,7 +217,7 @@ def summarise(
     comparisons = [
         {"first": one, "second": other, **entry}
         for one, other in itertools.combinations(by_model, 2)
-        for entry in compare_models(by_model[one], by_model[other], seed=seed)
+        for entry in compare_models(by_model[one], by_model[other])
     ]
     models = {
         name: _summarise_model(found, seed, averaged, minimum) for name, found in by_model.items()
@@ -271,18 +250,18 @@ def _summarise_model(
     chosen = list(harmful) if averaged is None else averaged
     return {
         "scenarios": scenarios,
-        "mean_attack_success": mean_attack_success(outcomes, chosen, seed=seed),
+        "mean_attack_success": mean_attack_success(outcomes, chosen),
         "false_refusals": {
-            name: {category: _false_refusals(found, seed) for category, found in categories.items()}
+            name: {category: _false_refusals(found) for category, found in categories.items()}
             for name, categories in benign.items()
         },
     }
 
 
-def _false_refusals(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
+def _false_refusals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     answered = [outcome for outcome in outcomes if _answered(outcome)]
     errors = len(outcomes) - len(answered)
-    return {"refused": _share(answered, _is_refused, seed), "errors": errors}
+    return {"refused": _share(answered, _is_refused), "errors": errors}
 
 
 def _is_unsafe(outcome: Outcome) -> bool:
@@ -301,16 +280,17 @@ def _answered(outcome: Outcome) -> bool:
     return outcome.verdict != ERROR
 
 
-def _share(
-    outcomes: Sequence[Outcome], counts: Callable[[Outcome], bool], seed: int
-) -> dict[str, Any]:
+def _share(outcomes: Sequence[Outcome], counts: Callable[[Outcome], bool]) -> dict[str, Any]:
     """Compute a share over outcomes, grouped by question."""
     questions = [outcome.question_id for outcome in outcomes]
-    return question_share(questions, [counts(outcome) for outcome in outcomes], seed=seed)
+    return question_share(questions, [counts(outcome) for outcome in outcomes])
 
 
 def _mean_score(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any] | None:
-    """Average the judge's scale, with a bootstrap over questions; None: it has none."""
+    """Average the judge's scale, with a bootstrap over questions; None: it has none.
+
+    The interval's ends are None where the questions have no spread to draw from.
+    """
     groups: dict[str, list[float]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.score is not None:
@@ -319,9 +299,7 @@ def _mean_score(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any] | None
         return None
     sums = np.array([sum(group) for group in groups.values()])
     sizes = np.array([len(group) for group in groups.values()], float)
-    low, high = resampled_interval(
-        lambda times: (times @ sums) / (times @ sizes), len(groups), seed
-    )
+    low, high = ratio_interval(sums, sizes, seed=seed)
     mean = float(sums.sum() / sizes.sum())
     return {"mean": mean, "low": low, "high": high, "n": int(sizes.sum()), "questions": len(groups)}
 

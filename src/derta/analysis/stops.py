@@ -26,13 +26,12 @@ from derta.analysis.selection import long_enough
 __all__ = ["stop_curve"]
 
 
-def stop_curve(readings: Sequence[Reading], *, minimum: int, seed: int = 0) -> dict[str, Any]:
+def stop_curve(readings: Sequence[Reading], *, minimum: int) -> dict[str, Any]:
     """Compute the share of texts that a model would have stopped in by each position.
 
     Args:
         readings: of one model and source.
         minimum: texts that a position needs.
-        seed: of the bootstrap over questions, where a question has several texts.
 
     Returns:
         {"position", "share", "low", "high", "n"}: parallel lists; and "left_out" as in
@@ -48,5 +47,5 @@ def stop_curve(readings: Sequence[Reading], *, minimum: int, seed: int = 0) -> d
     questions = [each.question_id for each in readings]
     counts = group_sums(stopped, questions)
     totals = group_sums(np.ones((len(ranks), 1)), questions)[:, 0]
-    curve: dict[str, Any] = clustered_curve(counts, totals, seed=seed)
+    curve: dict[str, Any] = clustered_curve(counts, totals)
     return {"position": list(range(end)), **curve, "left_out": left_out(ranks, end)}

@@ -63,14 +63,12 @@ def trade_off(
     outcomes: Mapping[str, Sequence[Outcome]],
     *,
     evaluation: Mapping[str, Any] | None = None,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Put each model's attack success beside its false refusals and its loss of helpfulness.
 
     Args:
         outcomes: by model, in order.
         evaluation: the content of evaluation.json; without one there is no helpfulness.
-        seed: of the bootstraps over questions.
 
     Returns:
         One entry a model: "model", "unsafe" (`mean_attack_success`), "false_refusals" by category
@@ -83,13 +81,13 @@ def trade_off(
     for name, found in outcomes.items():
         unsafe = (models.get(name) or {}).get("mean_attack_success") or {}
         if unsafe.get("share") is None:
-            unsafe = mean_attack_success(found, scenarios, seed=seed)
+            unsafe = mean_attack_success(found, scenarios)
         about = helpful.get(name) or {}
         entries.append(
             {
                 "model": name,
                 "unsafe": unsafe,
-                "false_refusals": false_refusals(found, seed=seed),
+                "false_refusals": false_refusals(found),
                 "helpful_loss": about.get("helpful_loss"),
                 "agreement": about.get("agreement"),
             }
@@ -97,14 +95,14 @@ def trade_off(
     return entries
 
 
-def false_refusals(outcomes: Sequence[Outcome], *, seed: int = 0) -> dict[str, Any]:
+def false_refusals(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """Compute the share of harmless questions refused, by category and over all; errors apart."""
     answered = [o for o in outcomes if o.category != HARMFUL and o.verdict != ERROR]
     groups = {
         category: [outcome for outcome in answered if outcome.category == category]
         for category in BENIGN_CATEGORIES
     }
-    return {name: _refused(found, seed) for name, found in (*groups.items(), ("all", answered))}
+    return {name: _refused(found) for name, found in (*groups.items(), ("all", answered))}
 
 
 def ablation(
@@ -113,7 +111,6 @@ def ablation(
     *,
     evaluation: Mapping[str, Any] | None = None,
     minimum: int,
-    seed: int = 0,
 ) -> list[dict[str, Any]]:
     """Put the training methods side by side.
 
@@ -122,7 +119,6 @@ def ablation(
         methods: model -> how it was trained; models that aren't in it are left out.
         evaluation: the content of evaluation.json, or None.
         minimum: samples that a prefilled depth needs.
-        seed: of the bootstraps over questions.
 
     Returns:
         One entry a method: "method", "runs" (its models), "unsafe", "false_refusals" (over all
@@ -135,7 +131,7 @@ def ablation(
         if name in methods:
             runs.setdefault(methods[name], []).append(name)
     order = {method: place for place, method in enumerate(METHODS)}
-    single = {each["model"]: each for each in trade_off(outcomes, evaluation=evaluation, seed=seed)}
+    single = {each["model"]: each for each in trade_off(outcomes, evaluation=evaluation)}
     scenarios = averaged_scenarios(outcomes, evaluation)
     used = {name: outcomes[name] for names in runs.values() for name in names}
     depth = _deepest(list(used.values()), minimum)
@@ -143,17 +139,17 @@ def ablation(
     for method in sorted(runs, key=lambda each: order.get(each, len(order))):
         names = runs[method]
         pooled = [outcome for name in names for outcome in outcomes[name]]
-        words = refusal_places(pooled, seed=seed)["words"]
+        words = refusal_places(pooled)["words"]
         unsafe = single[names[0]]["unsafe"]
         if len(names) > 1:
-            unsafe = mean_attack_success(pooled, scenarios, seed=seed)
+            unsafe = mean_attack_success(pooled, scenarios)
         entries.append(
             {
                 "method": method,
                 "runs": names,
                 "unsafe": unsafe,
-                "false_refusals": false_refusals(pooled, seed=seed)["all"],
-                "deepest": _refused_at(pooled, depth, seed),
+                "false_refusals": false_refusals(pooled)["all"],
+                "deepest": _refused_at(pooled, depth),
                 "within_first_5": words["within_first_5"] if words else None,
                 "helpful_loss": _mean_loss([single[name]["helpful_loss"] for name in names]),
             }
@@ -161,9 +157,9 @@ def ablation(
     return entries
 
 
-def _refused(outcomes: Sequence[Outcome], seed: int) -> dict[str, Any]:
+def _refused(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     questions = [outcome.question_id for outcome in outcomes]
-    return question_share(questions, [outcome.refused for outcome in outcomes], seed=seed)
+    return question_share(questions, [outcome.refused for outcome in outcomes])
 
 
 def _deepest(models: Sequence[Sequence[Outcome]], minimum: int) -> int | None:
@@ -176,7 +172,7 @@ def _deepest(models: Sequence[Sequence[Outcome]], minimum: int) -> int | None:
     return max(common, default=None)
 
 
-def _refused_at(outcomes: Sequence[Outcome], depth: int | None, seed: int) -> dict[str, Any] | None:
+def _refused_at(outcomes: Sequence[Outcome], depth: int | None) -> dict[str, Any] | None:
     if depth is None:
         return None
     there = [
@@ -184,7 +180,7 @@ def _refused_at(outcomes: Sequence[Outcome], depth: int | None, seed: int) -> di
         for outcome in prefilled_answers(outcomes)
         if prefill_depth(outcome) == depth and outcome.verdict != ERROR
     ]
-    return {"k": depth, **_refused(there, seed)}
+    return {"k": depth, **_refused(there)}
 
 
 def _mean_loss(losses: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:

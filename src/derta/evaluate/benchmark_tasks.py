@@ -35,7 +35,7 @@ from inspect_ai.scorer import (
 )
 from inspect_ai.solver import TaskState, generate, multiple_choice
 
-from derta.analysis.paired import score_limits
+from derta.analysis.intervals import score_limits
 from derta.data.tables import HubSource
 from derta.evaluate.benchmark_rows import (
     BenchmarkRow,

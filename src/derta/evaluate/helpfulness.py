@@ -108,7 +108,7 @@ def compare_helpfulness(
         int(np.sum(mine == theirs))
         for mine, theirs in zip(own.top_tokens, untouched.top_tokens, strict=True)
     ]
-    agreement = clustered_share(same, [len(tokens) for tokens in own.top_tokens], seed=seed)
+    agreement = clustered_share(same, [len(tokens) for tokens in own.top_tokens])
     agreement["responses"] = agreement.pop("groups")
     return {"helpful_loss": loss, "agreement": agreement}
 

@@ -291,9 +291,13 @@ def _auc_counts(models: Sequence[Model]) -> Markup:
         auc = model.refusal_probability.auc if model.refusal_probability else None
         if auc is None:
             continue
+        known = auc.low is not None and auc.high is not None
+        within = (
+            f"95 % interval {number(auc.low)} to {number(auc.high)}" if known else "no interval"
+        )
         sentences.append(
-            f"{_name(model)}: AUC {number(auc.value)}, 95 % interval {number(auc.low)} to "
-            f"{number(auc.high)}, from {count_text(auc.harmful_positions)} positions of "
+            f"{_name(model)}: AUC {number(auc.value)}, {within}, from "
+            f"{count_text(auc.harmful_positions)} positions of "
             f"{count_text(auc.harmful_responses)} harmful and "
             f"{count_text(auc.benign_positions)} positions of "
             f"{count_text(auc.benign_responses)} benign responses."

@@ -126,11 +126,14 @@ class NaiveFigures:
                 found[int(outcome["cell"][2:])].append(outcome)
         return dict(sorted(found.items()))
 
+    def _answered(self, outcomes: list[dict[str, Any]]) -> int:
+        return sum(o["verdict"] != "ERROR" for o in outcomes)
+
     def _enough(self, model: str) -> list[int]:
         """Depths up to the last one before too few samples are left."""
         depths = []
         for k, outcomes in self._by_depth(model).items():
-            if len(outcomes) < self.minimum:
+            if self._answered(outcomes) < self.minimum:
                 break
             depths.append(k)
         return depths
@@ -138,7 +141,7 @@ class NaiveFigures:
     def _few(self, model: str, scenarios: tuple[str, ...]) -> list[dict[str, int]]:
         few: list[dict[str, int]] = []
         for k, outcomes in self._by_depth(model, scenarios).items():
-            if few or len(outcomes) < self.minimum:
+            if few or self._answered(outcomes) < self.minimum:
                 few.append({"k": k, "n_all": len(outcomes)})
         return few
 

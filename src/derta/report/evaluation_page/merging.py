@@ -163,11 +163,10 @@ def _listed(words: Sequence[str]) -> str:
 
 def _across(one: EvaluationFolder, other: EvaluationFolder) -> Iterator[dict[str, Any]]:
     """Compare the models of two folders, each of one with each of the other."""
-    seed = int(one.evaluation["seed"])
     for first, second in itertools.product(one.names, other.names):
         ours = [each for each in one.outcomes if each.model == first]
         theirs = [each for each in other.outcomes if each.model == second]
-        for entry in compare_models(ours, theirs, seed=seed):
+        for entry in compare_models(ours, theirs):
             yield {"first": first, "second": second, **entry}
 
 

@@ -177,8 +177,8 @@ def measured_section(data: PageData, shelf: Shelf) -> Markup:
             "p",
             "Answers are decoded greedily, but for the scenario that draws. Intervals cover the "
             "choice of questions alone: not the seed of the training, the judge’s errors, or an "
-            "attacker with more time. Where a question has several answers, whole questions are "
-            "resampled.",
+            "attacker with more time. Where a question has several answers, they count for as "
+            "many as they are worth: fewer, the more they agree.",
         ),
         element("p", "PAIR’s attacker is a script, weaker than a model’s.") if scripted else None,
         element("h3", "Do it again"),
