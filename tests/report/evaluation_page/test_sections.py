@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from derta.analysis.analyse import analyse
 from derta.report.evaluation_page.collect import PageData
 from derta.report.evaluation_page.layout import Shelf
 from derta.report.evaluation_page.sections_about import missing_section
@@ -24,6 +27,7 @@ from derta.report.evaluation_page.sections_tokens import (
     knowledge_section,
     stops_section,
 )
+from tests.analysis.making import benign
 from tests.report.evaluation_page.made_pages import answers, data_of, prefilled
 from tests.report.evaluation_page.printed_page import PrintedPage
 
@@ -137,6 +141,20 @@ def test_with_many_models_all_other_pairs_open_on_request() -> None:
     assert page.text("h3") == "d against a"
     summaries = ["".join(each.text) for each in page.all("summary")]
     assert sum(" against " in words and "Copy" not in words for words in summaries) == 5
+
+
+# --- stops ---------------------------------------------------------------------------------------
+
+
+def test_stops_beyond_the_end_of_the_curve_are_in_the_table_and_the_description() -> None:
+    late = [0.1] * 100 + [0.9] + [0.1] * 99
+    texts = [*(benign(n, [0.1] * 50) for n in range(25)),
+             *(benign(n, late) for n in range(25, 40))]  # fmt: skip
+    known = data_of(answers("derta", "direct", 3))
+    page = shown(stops_section, replace(known, analysis=analyse([], texts, minimum=20)))
+    (row,) = rows(page, "stops-anywhere")
+    assert row.replace("\xa0", " ").startswith("derta – n 0 38 % 24–53 n 40")
+    assert "derta: 38 % at any position." in page.text("desc")
 
 
 # --- what there is nothing of --------------------------------------------------------------------
