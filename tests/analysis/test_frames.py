@@ -154,6 +154,9 @@ def test_summaries_have_one_row_a_model(folder: Path, figures: dict[str, Any]) -
     assert points.loc["derta", "unsafe"] == entry["unsafe"]["share"]
     assert points.loc["derta", "attacks"] == 6
     assert points.loc["untouched", "attacks"] == 5
+    assert points.loc["untouched", "scenarios"] == ", ".join(
+        figures["trade_off"][0]["unsafe"]["scenarios"]
+    )
     assert (
         points.loc["derta", "lookalike_refusals"]
         == (entry["false_refusals"]["look-alike"]["share"])

@@ -157,6 +157,50 @@ def test_stops_beyond_the_end_of_the_curve_are_in_the_table_and_the_description(
     assert "derta: 38 % at any position." in page.text("desc")
 
 
+# --- cost ----------------------------------------------------------------------------------------
+
+
+def over_different_attacks(methods: dict[str, str] | None = None) -> PageData:
+    outcomes = []
+    for model in ("one", "two", "three"):
+        outcomes += answers(model, "benign", 40, refused=4, category="ordinary")
+        outcomes += answers(model, "code_attack", 40, unsafe=20)
+        if model != "three":
+            outcomes += answers(model, "completing", 40, unsafe=40)
+    return data_of(outcomes, methods=methods)
+
+
+def test_means_over_different_attacks_are_named_by_model_and_are_no_points_of_one_picture() -> None:
+    page = shown(trade_off_section, over_different_attacks())
+    caption = page.text("caption")
+    assert (
+        "one, two: mean over CodeAttack, CompletingAttack; three: mean over CodeAttack." in caption
+    )
+    assert "can’t be compared" in caption
+    assert "Left out: means over other attacks." in page.text("figcaption")
+    description = page.text("desc")
+    assert "one: 75 % harmful help" in description
+    assert "three: " not in description
+    assert "with a mean over other attacks: three." in description
+
+
+def test_means_over_the_same_attacks_are_named_once() -> None:
+    page = shown(trade_off_section, three_models())
+    assert "Harmful help is the mean over CompletingAttack." in page.text("caption")
+    assert "Left out" not in page.text("figcaption")
+    assert "Left out" not in page.text("desc")
+
+
+def test_methods_whose_means_are_over_different_attacks_say_so() -> None:
+    data = over_different_attacks({"one": "vanilla", "two": "derta", "three": "dpo"})
+    caption = shown(ablation_section, data).text("caption")
+    assert (
+        "usual training, DeRTa (both): mean over CodeAttack, CompletingAttack; DPO: mean" in caption
+    )
+    same = shown(ablation_section, three_models()).text("caption")
+    assert same.endswith("Harmful help is the mean over CompletingAttack.")
+
+
 # --- what there is nothing of --------------------------------------------------------------------
 
 
