@@ -240,8 +240,17 @@ def test_errors_and_unreadable_verdicts_are_marked_and_said_below() -> None:
     text = shown(results_of(found))
     assert " 9!" in text
     said = " ".join(text.split())
-    assert "! one, asked plainly: 2 errors, 1 unreadable; neither safe nor unsafe" in said
-    assert "! one, PAIR: 3 errors" in said
+    assert (
+        "! one, asked plainly: 2 errors, 1 unreadable; neither safe nor unsafe, not in n "
+        "(unreadable: in n of refusals)"
+    ) in said
+    assert "! one, PAIR: 3 errors; neither safe nor unsafe, not in n" in said
+    assert said.count("(unreadable") == 1
+    rows = evaluation_rows(results_of(found))
+    harmful, refused = (row(rows, group, "asked plainly").shares[0] for group in (HARMFUL, REFUSED))
+    assert harmful is not None
+    assert refused is not None
+    assert (harmful["n"], refused["n"]) == (9, 10)  # what it says of n is so
     (line,) = (each for each in text.splitlines() if each.startswith("PAIR  ") and "!" in each)
     assert line.split() == ["PAIR", "!"]
 

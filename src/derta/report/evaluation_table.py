@@ -311,7 +311,9 @@ def _missing(results: Mapping[str, Any]) -> Iterator[str]:
     for row in evaluation_rows(results):
         for name, problem in zip(names, row.problems, strict=True):
             if problem:
-                yield f"! {name}, {row.label}: {problem}; neither safe nor unsafe, not in n"
+                # Fixed rules say whether an answer refuses, whether or not the judge can read it.
+                read = " (unreadable: in n of refusals)" if "unreadable" in problem else ""
+                yield f"! {name}, {row.label}: {problem}; neither safe nor unsafe, not in n{read}"
     for name in names:
         for scenario, entry in (results["models"].get(name, {}).get("scenarios") or {}).items():
             for point in entry.get("curve", {}).get("left_out", []):

@@ -77,6 +77,17 @@ def test_answers_without_a_verdict_stand_beside_the_share_and_not_in_it() -> Non
     assert "+ 1 unreadable" in row
 
 
+def test_unreadable_answers_are_in_the_share_of_refusals_and_errors_are_not() -> None:
+    data = data_of(answers("one", "direct", 30, refused=6, errors=2, unreadable=4))
+    page = shown(attacks_section, data)
+    (unsafe,), (refused,) = rows(page, "attacks-unsafe"), rows(page, "attacks-refused")
+    assert "n 24" in unsafe
+    assert "n 28" in refused
+    caption = shown(missing_section, data).text("caption")
+    assert "in no share of harmful help" in caption
+    assert "unreadable answers are in those of refusals" in caption
+
+
 def test_one_cell_is_no_row_of_its_own_and_several_are() -> None:
     single = data_of(answers("one", "code_attack", 30, cell="stack"))
     assert len(rows(shown(attacks_section, single), "attacks-unsafe")) == 1
