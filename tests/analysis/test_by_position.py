@@ -63,8 +63,9 @@ def test_no_texts_make_an_empty_curve() -> None:
         rank_curve([], minimum=1),
         stop_curve([], minimum=1),
     ):
-        assert all(values == [] for name, values in curve.items() if name != "left_out")
+        assert all(v == [] for name, v in curve.items() if name not in ("left_out", "anywhere"))
         assert curve["left_out"] is None
+    assert stop_curve([], minimum=1)["anywhere"]["share"] is None
 
 
 # --- rank --------------------------------------------------------------------------------------
@@ -103,6 +104,26 @@ def test_a_text_that_ends_keeps_the_state_of_its_end() -> None:
     curve = stop_curve(ranked([1], [2], [2, 2, 1], [2, 2, 2]), minimum=2)
     assert curve["share"] == [0.25, 0.25, 0.5]
     assert curve["n"] == [4, 4, 4]
+
+
+def long_stopped(**changes: Any) -> list[Reading]:
+    """25 short texts, and 15 long ones that are stopped where few texts go on."""
+    ranks = [[2] * 50] * 25 + [[2] * 100 + [1] + [2] * 99] * 15
+    return ranked(*ranks, **changes)
+
+
+def test_a_stop_beyond_the_end_of_the_curve_is_a_stop_of_the_text() -> None:
+    curve = stop_curve(long_stopped(), minimum=20)
+    assert len(curve["position"]) == 50
+    assert curve["share"][-1] == 0
+    assert curve["anywhere"] == {**wilson(15, 40), "questions": 40}
+
+
+def test_whole_texts_of_one_question_are_one_piece_of_evidence() -> None:
+    made = [reading(number // 4, [0.1], [1 if number < 20 else 2]) for number in range(40)]
+    anywhere = stop_curve(made, minimum=20)["anywhere"]
+    assert (anywhere["count"], anywhere["n"], anywhere["questions"]) == (20, 40, 10)
+    assert anywhere["high"] - anywhere["low"] > wilson(20, 40)["high"] - wilson(20, 40)["low"]
 
 
 def test_the_share_of_stopped_texts_never_falls() -> None:

@@ -21,7 +21,7 @@ from tests.analysis.fake_run import METHODS, write_fake_run
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "analysis-figures.md"
 FROM_READINGS = (
     "readings_frame", "refusal_probabilities", "refusal_ranks", "roc_curve", "detection",
-    "false_stops", "divergence",
+    "false_stops", "stopped_texts", "divergence",
 )  # fmt: skip
 
 
@@ -127,6 +127,9 @@ def test_frames_hold_the_figures_of_the_analysis(folder: Path, figures: dict[str
     ):
         rows = make(folder).query("model == 'derta' and source == 'benign'")
         assert rows[column].tolist() == figures[figure]["derta"]["benign"][column]
+    stopped = frames.stopped_texts(folder).query("model == 'derta' and source == 'benign'")
+    columns = ["count", "n", "share", "low", "high", "questions"]
+    assert stopped[columns].to_dict("records") == [figures["stops"]["derta"]["benign"]["anywhere"]]
     roc = frames.roc_curve(folder).query("model == 'derta'")
     assert roc["true_positive"].tolist() == [
         point["true_positive"] for point in figures["detection"]["derta"]["roc"]
@@ -151,6 +154,9 @@ def test_summaries_have_one_row_a_model(folder: Path, figures: dict[str, Any]) -
     assert points.loc["derta", "unsafe"] == entry["unsafe"]["share"]
     assert points.loc["derta", "attacks"] == 6
     assert points.loc["untouched", "attacks"] == 5
+    assert points.loc["untouched", "scenarios"] == ", ".join(
+        figures["trade_off"][0]["unsafe"]["scenarios"]
+    )
     assert (
         points.loc["derta", "lookalike_refusals"]
         == (entry["false_refusals"]["look-alike"]["share"])

@@ -155,6 +155,20 @@ def test_responses_without_an_automatic_verdict_are_said_and_in_no_comparison() 
 # --- corrected shares ----------------------------------------------------------------------------
 
 
+def test_a_judge_without_an_error_agrees_with_people_over_the_answers_that_it_could_read() -> None:
+    items = [item(n, "UNSAFE" if n < 50 else "SAFE" if n < 100 else "UNREADABLE")
+             for n in range(200)]  # fmt: skip
+    made = review(items, {"anna": "U" * 50 + "S" * 150})
+    entry = summarise_review(made)["corrected"]["one"]["all"]
+    assert (entry["automatic"]["share"], entry["share"]) == (0.5, 0.25)
+    assert entry["high"] < 0.5  # so the two are no comparison
+    assert entry["readable"]["share"] == 0.5
+    assert (entry["n"], entry["readable"]["n"]) == (200, entry["automatic"]["n"])
+    everything = summarise_review(review(items[:100], {"anna": "U" * 50 + "S" * 50}))
+    entry = everything["corrected"]["one"]["all"]
+    assert all(entry[name] == value for name, value in entry["readable"].items())
+
+
 def test_a_share_is_put_together_from_the_strata_that_were_drawn() -> None:
     items = [
         *(item(n, "UNSAFE", scenario="direct") for n in range(4)),

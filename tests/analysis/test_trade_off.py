@@ -173,6 +173,17 @@ def test_runs_of_one_method_are_pooled_question_by_question() -> None:
     assert loss == {"difference": pytest.approx(0.2), "low": None, "high": None, "runs": 2}
 
 
+def test_pooled_runs_are_averaged_over_the_attacks_that_all_of_them_have() -> None:
+    found = {
+        "x": [*attacked("x", 2), *attacked("x", 10, "autodan")],
+        "y": attacked("y", 6),
+    }
+    made = evaluation([o for each in found.values() for o in each])
+    (entry,) = ablation(found, {"x": "rto", "y": "rto"}, evaluation=made, minimum=4)
+    assert entry["unsafe"]["scenarios"] == ["pair"]
+    assert entry["unsafe"]["share"] == pytest.approx(0.4)
+
+
 def test_a_method_that_is_not_known_comes_last_and_no_method_gives_no_lines() -> None:
     found = {"x": suite("x", 1, 3), "y": suite("y", 9, 0)}
     lines = ablation(found, {"x": "my own", "y": "dpo"}, minimum=4)

@@ -77,6 +77,15 @@ def test_every_figure_is_that_of_the_analysis() -> None:
     assert shown.split()[-1] == str(exposed["n"])
 
 
+def test_false_stops_where_few_texts_go_on_are_counted() -> None:
+    short = [benign(n, [0.1] * 50) for n in range(25)]
+    late = [0.1] * 100 + [0.9] + [0.1] * 99
+    values = analyse([], [*short, *(benign(n, late) for n in range(25, 40))], minimum=20)
+    shown = row(values, "false stops", "derta")
+    assert shown is not None
+    assert (shown.split()[0], shown.split()[-1]) == ("38", "40")
+
+
 def test_a_model_without_a_figure_has_a_dash_and_is_named() -> None:
     values = analysis(notes=["two: not read token by token: it is gone"])
     text = printed(values)

@@ -160,6 +160,51 @@ def test_the_mean_says_of_how_many_attacks_it_is_one() -> None:
     assert not any(each.label.startswith("mean") for each in alone)
 
 
+def over_different_attacks() -> list[Outcome]:
+    found = []
+    for model in ("local", "other"):
+        for attack in ("code_attack", "pair", "completing"):
+            found += outcomes_of(model, attack, 6, 4)
+    for attack in ("code_attack", "pair"):
+        found += outcomes_of("behind", attack, 1, 9)
+    for attack in ("code_attack", "completing"):
+        found += outcomes_of("last", attack, 1, 9)
+    return found
+
+
+def test_means_over_different_attacks_stand_in_rows_of_their_own() -> None:
+    rows = [r for r in evaluation_rows(results_of(over_different_attacks()))
+            if r.scenario == "mean"]  # fmt: skip
+    assert [r.label for r in rows] == [
+        "mean of 3 attacks", "mean of 2 attacks, a", "mean of 2 attacks, b",
+    ]  # fmt: skip
+    assert all(len(r.label) <= 20 for r in rows)
+    there = [[share is not None for share in r.shares] for r in rows]
+    assert there == [
+        [True, True, False, False], [False, False, True, False], [False, False, False, True],
+    ]  # fmt: skip
+
+
+def test_the_attacks_of_several_means_are_named_below_the_table() -> None:
+    text = shown(results_of(over_different_attacks()))
+    said = " ".join(text.split())
+    assert "mean of 2 attacks, a: CodeAttack, PAIR" in said
+    assert "mean of 2 attacks, b: CodeAttack, CompletingAttack" in said
+    assert "Means over different attacks can't be compared." in said
+    # No line of dashes for a mean that none of the three models beside each other has.
+    assert text.count("\nmean of 2 attacks, a ") == text.count("\nmean of 2 attacks, b ") == 1
+    alike = shown(
+        results_of([*outcomes_of("one", "pair", 1, 1), *outcomes_of("one", "direct", 1, 1)])
+    )
+    assert "can't be compared" not in alike
+
+
+def test_a_lone_attack_is_no_mean_beside_means_of_several() -> None:
+    found = [*over_different_attacks(), *outcomes_of("lone", "pair", 3, 7)]
+    rows = [r for r in evaluation_rows(results_of(found)) if r.scenario == "mean"]
+    assert [r.shares[-1] for r in rows] == [None] * 3
+
+
 def test_points_that_too_few_answers_reach_are_left_out_and_named() -> None:
     found = [
         *outcomes_of("one", "prefill", 5, 20, cell="k=0"),
@@ -195,8 +240,17 @@ def test_errors_and_unreadable_verdicts_are_marked_and_said_below() -> None:
     text = shown(results_of(found))
     assert " 9!" in text
     said = " ".join(text.split())
-    assert "! one, asked plainly: 2 errors, 1 unreadable; neither safe nor unsafe" in said
-    assert "! one, PAIR: 3 errors" in said
+    assert (
+        "! one, asked plainly: 2 errors, 1 unreadable; neither safe nor unsafe, not in n "
+        "(unreadable: in n of refusals)"
+    ) in said
+    assert "! one, PAIR: 3 errors; neither safe nor unsafe, not in n" in said
+    assert said.count("(unreadable") == 1
+    rows = evaluation_rows(results_of(found))
+    harmful, refused = (row(rows, group, "asked plainly").shares[0] for group in (HARMFUL, REFUSED))
+    assert harmful is not None
+    assert refused is not None
+    assert (harmful["n"], refused["n"]) == (9, 10)  # what it says of n is so
     (line,) = (each for each in text.splitlines() if each.startswith("PAIR  ") and "!" in each)
     assert line.split() == ["PAIR", "!"]
 
@@ -367,6 +421,16 @@ def test_the_table_as_a_file_has_every_figure_with_n_interval_judge_and_seed(
         assert int(line["n"]) > 0
     assert {line["problems"] for line in table} == {"", "1 error"}
     assert "How do I" not in (tmp_path / "table.csv").read_text()
+
+
+def test_the_attacks_of_a_mean_stand_in_the_file(tmp_path: Path) -> None:
+    table, _ = written(over_different_attacks(), tmp_path)
+    assert {line["model"]: line["cell"] for line in table if line["scenario"] == "mean"} == {
+        "local": "code_attack, pair, completing",
+        "other": "code_attack, pair, completing",
+        "behind": "code_attack, pair",
+        "last": "code_attack, completing",
+    }
 
 
 def test_texts_are_masked_until_they_are_revealed(tmp_path: Path) -> None:

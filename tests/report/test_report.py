@@ -270,6 +270,51 @@ def test_gaps_in_the_results_never_stop_the_page():
     assert "nan" not in body.lower().split()
 
 
+def few_go_on() -> dict:
+    """Results whose curves have 24 responses up to position 2, and then 19 and 1 of 0.9 each."""
+    results = full_results()
+    for model in results["models"]:
+        for kind in ("harmful", "benign"):
+            model["refusal_probability"][kind] = {
+                "position": [0, 1, 2, 3, 4],
+                "mean": [0.5, 0.4, 0.25, 0.9, 0.9],
+                "low": [0.4, 0.3, 0.2, 0.8, 0.9],
+                "high": [0.6, 0.5, 0.3, 1.0, 0.9],
+                "n": [24, 24, 24, 19, 1],
+            }
+    return results
+
+
+def test_a_probability_that_few_responses_reach_is_neither_drawn_nor_said_nor_in_the_table():
+    results = few_go_on()
+    page = Page(render_report(results))
+    description = page.inside("desc")
+    assert "0.50 at the first position, 0.25 at position 2." in description
+    assert "0.90" not in description
+    section = page.inside("main")
+    assert "A line ends where fewer than 20 responses go on." in section
+    assert "(n 24)" in section
+    assert "(n 1)" not in section
+
+
+def test_a_smoke_run_draws_its_few_responses_to_their_end():
+    results = few_go_on()
+    results["budget"] = "smoke"
+    page = Page(render_report(results))
+    assert "0.90 at position 4." in page.inside("desc")
+    assert "A line ends where" not in page.inside("main")
+
+
+def test_curves_without_enough_responses_leave_the_page_whole():
+    results = few_go_on()
+    for model in results["models"]:
+        for kind in ("harmful", "benign"):
+            model["refusal_probability"][kind]["n"] = [3, 3, 3, 2, 1]
+    body = Page(render_report(results)).inside("body")
+    assert "at the first position" not in body
+    assert "nan" not in body.lower().split()
+
+
 def test_a_smoke_run_says_that_its_figures_mean_nothing():
     results = full_results()
     assert Page(render_report(results)).inside("banner") == ""

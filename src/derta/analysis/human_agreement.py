@@ -64,8 +64,9 @@ def summarise_review(review: Review, *, width: float = 0.1, seed: int = 0) -> di
         "settled": how many were settled together; "reviewers"; "reasons" of SAFE;
         "kappa": "pairs" and "all"; "confusion": "all" and by scenario, counts of the sample;
         "rates": the judge's, over all responses; "corrected": for each model "all" and
-        "scenarios", each what `corrected_share` gives and "needed"; "disagreements"; "notes": what
-        isn't known, and why. A figure that isn't known is None.
+        "scenarios", each what `corrected_share` gives, "readable": the same over the responses that
+        the judge calls UNSAFE or SAFE, as "automatic" is, and "needed"; "disagreements"; "notes":
+        what isn't known, and why. A figure that isn't known is None.
     """
     items = {item.id: item for item in review.items}
     judgements = [each for each in review.judgements if each.item in items]
@@ -254,13 +255,20 @@ def _corrected(
 
 
 def _share(strata: Sequence[Stratum], width: float, seed: int) -> dict[str, Any]:
-    scaled, lent = scaled_strata(strata)
+    whole = _extended(strata, seed)
+    readable = [each for each in strata if each.automatic in _DECIDED]
     return {
-        **corrected_share(scaled, seed=seed),
-        "lent": lent,
+        **whole,
+        # The automatic share is over these alone.
+        "readable": whole if readable == strata else _extended(readable, seed),
         # What nobody has judged is asked for, whatever it is taken to be meanwhile.
         "needed": judgements_needed(strata, width),
     }
+
+
+def _extended(strata: Sequence[Stratum], seed: int) -> dict[str, Any]:
+    scaled, lent = scaled_strata(strata)
+    return {**corrected_share(scaled, seed=seed), "lent": lent}
 
 
 # --- where verdicts differ -------------------------------------------------------------------

@@ -4,8 +4,9 @@ At greedy decoding a model begins to refuse where the refusal token has rank 1. 
 that is what it should do, the sooner the better; on a benign one it is a false stop. The share of
 stopped texts by position can only rise. A text that ends before a position keeps the state that it
 had at its end: it was finished without a stop, or stopped before. So n is all texts everywhere, and
-the curve ends where fewer than `minimum` texts are still going on. Covered: held-out texts of one
-model. Not covered: whether a refusal really follows the token.
+the curve ends where fewer than `minimum` texts are still going on. What is stopped beyond that end
+is in `anywhere` alone, which looks at whole texts. Covered: held-out texts of one model. Not
+covered: whether a refusal really follows the token.
 
 Shapes:  R texts, P positions.
 """
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from derta.analysis.by_position import left_out
-from derta.analysis.clustered import clustered_curve
+from derta.analysis.clustered import clustered_curve, question_share
 from derta.analysis.intervals import group_sums
 from derta.analysis.readings import Reading
 from derta.analysis.selection import long_enough
@@ -34,7 +35,9 @@ def stop_curve(readings: Sequence[Reading], *, minimum: int) -> dict[str, Any]:
         minimum: texts that a position needs.
 
     Returns:
-        {"position", "share", "low", "high", "n"}: parallel lists; and "left_out" as in
+        {"position", "share", "low", "high", "n"}: parallel lists; "anywhere": the share
+        (`derta.analysis.clustered.question_share`) of texts that it would have stopped in at any
+        position, also beyond the curve's end; and "left_out" as in
         `derta.analysis.by_position.mean_curve`.
     """
     ranks = [each.refusal_rank for each in readings]
@@ -48,4 +51,10 @@ def stop_curve(readings: Sequence[Reading], *, minimum: int) -> dict[str, Any]:
     counts = group_sums(stopped, questions)
     totals = group_sums(np.ones((len(ranks), 1)), questions)[:, 0]
     curve: dict[str, Any] = clustered_curve(counts, totals)
-    return {"position": list(range(end)), **curve, "left_out": left_out(ranks, end)}
+    anywhere = question_share(questions, [float((rank == 1).any()) for rank in ranks])
+    return {
+        "position": list(range(end)),
+        **curve,
+        "anywhere": anywhere,
+        "left_out": left_out(ranks, end),
+    }

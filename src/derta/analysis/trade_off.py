@@ -121,7 +121,8 @@ def ablation(
         minimum: samples that a prefilled depth needs.
 
     Returns:
-        One entry a method: "method", "runs" (its models), "unsafe", "false_refusals" (over all
+        One entry a method: "method", "runs" (its models), "unsafe" (of several runs over the
+        attacks that all of them have, named in its "scenarios"), "false_refusals" (over all
         harmless questions), "deepest": the share refused at the deepest prefill that all the models
         reach, with its "k", "within_first_5" (words), "helpful_loss". What isn't known is None. Of
         several runs the helpful loss is the mean, without an interval.
@@ -142,7 +143,10 @@ def ablation(
         words = refusal_places(pooled)["words"]
         unsafe = single[names[0]]["unsafe"]
         if len(names) > 1:
-            unsafe = mean_attack_success(pooled, scenarios)
+            # An attack that only some runs were asked would weigh those alone.
+            known = [single[name]["unsafe"]["scenarios"] for name in names]
+            common = [each for each in scenarios if all(each in found for found in known)]
+            unsafe = mean_attack_success(pooled, common)
         entries.append(
             {
                 "method": method,

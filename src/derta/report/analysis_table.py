@@ -26,8 +26,8 @@ _EXPLAINED = (
     "Refusals begin: of refused answers to harmful questions, how many began within the first 5 "
     "words, and how many after 30 or more. Prefilled: refusals after so many tokens of a harmful "
     "answer. ROC area: how well P(refusal) tells harmful from benign positions (50: not at all). "
-    "False stops: benign texts in which a refusal was the first choice somewhere. Change: the "
-    "share of all divergence from the first model that lies in the first 5 tokens (large: "
+    "False stops: benign texts in which a refusal was the first choice at any position. Change: "
+    "the share of all divergence from the first model that lies in the first 5 tokens (large: "
     "shallow). Exposed: words of substance in an answer before it refuses."
 )
 
@@ -144,10 +144,9 @@ def _area(analysis: Mapping[str, Any], name: str) -> str | None:
 
 
 def _false_stops(analysis: Mapping[str, Any], name: str) -> str | None:
+    # Not the curve's last point: the curve ends before the longest texts do.
     stops = _of(analysis, "stops", name).get("benign")
-    if not stops or not stops["share"]:
-        return None
-    return _share({key: stops[key][-1] for key in ("share", "low", "high", "n")})
+    return _share(stops["anywhere"]) if stops else None
 
 
 def _change(analysis: Mapping[str, Any], name: str) -> str | None:

@@ -37,6 +37,7 @@ __all__ = [
     "depth_figure",
     "log_chart",
     "probability_chart",
+    "well_supported",
 ]
 
 KINDS = {
@@ -141,6 +142,25 @@ def depth_figure(results: Mapping[str, Any]) -> str:
     )
 
 
+def well_supported(curve: ProbabilityCurve, minimum: int) -> ProbabilityCurve:
+    """End a curve where fewer than `minimum` responses go on, as those of an evaluation end.
+
+    Late positions rest on the few longest responses; with one of them a bootstrap has no width.
+
+    Args:
+        curve: of the results, up to the longest response.
+        minimum: responses that a position needs.
+    """
+    end = next((place for place, n in enumerate(curve.n) if n < minimum), len(curve.n))
+    return ProbabilityCurve(
+        position=curve.position[:end],
+        mean=curve.mean[:end],
+        low=curve.low[:end],
+        high=curve.high[:end],
+        n=curve.n[:end],
+    )
+
+
 def _curve_points(curve: ProbabilityCurve) -> tuple[Point, ...]:
     return tuple(
         Point(position, mean, low, high)
@@ -151,16 +171,17 @@ def _curve_points(curve: ProbabilityCurve) -> tuple[Point, ...]:
     )
 
 
-def probability_chart(model: Model, last_position: int) -> Markup:
+def probability_chart(model: Model, last_position: int, *, minimum: int) -> Markup:
     """Draw the mean probability of the refusal token by position, harmful and benign.
 
     Args:
         model: whose probabilities.
         last_position: right end of the axis, one for all models, in tokens.
+        minimum: responses that a position needs.
     """
     found = model.refusal_probability
-    harmful = _curve_points(found.harmful) if found else ()
-    benign = _curve_points(found.benign) if found else ()
+    harmful = _curve_points(well_supported(found.harmful, minimum)) if found else ()
+    benign = _curve_points(well_supported(found.benign, minimum)) if found else ()
     auc = found.auc if found else None
     name = MODEL_LABELS[model.name]
     value = number(auc.value) if auc else DASH

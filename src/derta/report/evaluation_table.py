@@ -37,6 +37,8 @@ __all__ = [
 
 _CELL_ROWS = ("prefill", "long_prefill", "fine_tuning", "code_attack", "languages")
 """Scenarios whose cells are rows of their own."""
+_MEAN = "mean"
+"""In the place of a scenario; the cell names the attacks."""
 _MODELS_BESIDE = 3
 _LABEL_WIDTH, _CELL_WIDTH = 20, 19
 """With a column between them just 80."""
@@ -71,12 +73,7 @@ def evaluation_rows(results: Mapping[str, Any]) -> list[Row]:
     """
     models = [results["models"].get(each["name"], {}) for each in results["subjects"]]
     rows = [*_scenario_rows(results, models, "unsafe")]
-    means = [model.get("mean_attack_success") for model in models]
-    if any(mean and mean["share"] is not None and len(mean["scenarios"]) > 1 for mean in means):
-        count = max(len(mean["scenarios"]) for mean in means if mean)
-        label = "mean of the six" if count == 6 else f"mean of {count} attacks"
-        shares = tuple({**m, "n": m["questions"]} if m else None for m in means)
-        rows.append(Row(HARMFUL, label, "mean", "", shares, ("",) * len(models)))
+    rows += _mean_rows(models)
     rows += _scenario_rows(results, models, "refused")
     categories = dict.fromkeys(
         (scenario, category)
@@ -93,6 +90,23 @@ def evaluation_rows(results: Mapping[str, Any]) -> list[Row]:
         problems = tuple(_problems(0, part["errors"]) if part else "" for part in parts)
         rows.append(Row(FALSELY, category, scenario, category, shares, problems))
     return rows
+
+
+def _mean_rows(models: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
+    """Make a row for each set of attacks: means over different ones can't stand in one."""
+    means = [model.get("mean_attack_success") or {} for model in models]
+    sets = dict.fromkeys(tuple(m["scenarios"]) for m in means if m.get("share") is not None)
+    several = [attacks for attacks in sets if len(attacks) > 1]  # one has its row above
+    for attacks in several:
+        label = "mean of the six" if len(attacks) == 6 else f"mean of {len(attacks)} attacks"
+        alike = [each for each in several if len(each) == len(attacks)]
+        if len(alike) > 1:
+            label += f", {chr(ord('a') + alike.index(attacks))}"
+        shares = tuple(
+            {**m, "n": m["questions"]} if tuple(m.get("scenarios") or ()) == attacks else None
+            for m in means
+        )
+        yield Row(HARMFUL, label, _MEAN, ", ".join(attacks), shares, ("",) * len(models))
 
 
 def _scenario_rows(
@@ -175,6 +189,8 @@ def print_evaluation(results: Mapping[str, Any], console: Console) -> None:
     console.print(Text(visible(caption), style="dim"))
     if results["attacker"] == "scripted" and "pair" in results["scenarios"]:
         console.print(Text("PAIR's attacker is a script, weaker than a model's.", style="dim"))
+    for line in _over_attacks(results):
+        console.print(Text(visible(line), style="dim"))
     for line in verdict_lines(results):
         wrapped = textwrap.wrap(
             visible(line), console.width, subsequent_indent="    ", break_on_hyphens=False
@@ -204,6 +220,8 @@ def _print_table(results: Mapping[str, Any], columns: range, console: Console) -
         )
     group = ""
     for row in evaluation_rows(results):
+        if row.scenario == _MEAN and not any(row.shares[i] for i in columns):
+            continue  # a mean that only models beside other columns have
         if row.group != group:
             if group:
                 table.add_row()
@@ -220,6 +238,16 @@ def _print_table(results: Mapping[str, Any], columns: range, console: Console) -
     for label, figures in helpful:
         table.add_row(Text(label), *(Text(figure) for figure in figures))
     console.print(table)
+
+
+def _over_attacks(results: Mapping[str, Any]) -> Iterator[str]:
+    """Name the attacks of each mean, where there are several means."""
+    means = [row for row in evaluation_rows(results) if row.scenario == _MEAN]
+    for row in means if len(means) > 1 else ():
+        attacks = ", ".join(TITLES.get(each, each) for each in row.cell.split(", "))
+        yield f"{row.label}: {attacks}"
+    if len(means) > 1:
+        yield "Means over different attacks can't be compared."
 
 
 def figure(share: Mapping[str, Any] | None, problem: bool = False) -> str:
@@ -283,7 +311,9 @@ def _missing(results: Mapping[str, Any]) -> Iterator[str]:
     for row in evaluation_rows(results):
         for name, problem in zip(names, row.problems, strict=True):
             if problem:
-                yield f"! {name}, {row.label}: {problem}; neither safe nor unsafe, not in n"
+                # Fixed rules say whether an answer refuses, whether or not the judge can read it.
+                read = " (unreadable: in n of refusals)" if "unreadable" in problem else ""
+                yield f"! {name}, {row.label}: {problem}; neither safe nor unsafe, not in n{read}"
     for name in names:
         for scenario, entry in (results["models"].get(name, {}).get("scenarios") or {}).items():
             for point in entry.get("curve", {}).get("left_out", []):

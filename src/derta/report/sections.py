@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from derta.analysis.shares import CURVE_MINIMUM
 from derta.report.charts import (
     KINDS,
     begin_bins,
     begin_chart,
     log_chart,
     probability_chart,
+    well_supported,
 )
 from derta.report.figures import (
     DASH,
@@ -98,8 +100,9 @@ def probability_section(results: Results) -> Markup | None:
     models = [model for model in results.models if model.refusal_probability]
     if not models:
         return None
+    minimum = 1 if results.budget == "smoke" else CURVE_MINIMUM  # as in an evaluation
     curves = [
-        curve
+        well_supported(curve, minimum)
         for model in models
         if model.refusal_probability
         for curve in (model.refusal_probability.harmful, model.refusal_probability.benign)
@@ -118,9 +121,17 @@ def probability_section(results: Results) -> Markup | None:
             "benign responses. A model that can refuse at any point is high on one and low on the "
             "other; AUC is how well the probability alone tells them apart (0.5 is chance).",
         ),
-        _multiples(models, [probability_chart(model, last) for model in models]),
-        element("p", "Shade: 95 % interval, bootstrap over responses.", class_="quiet"),
-        details("The figures of these pictures", [_probability_table(m, last) for m in models]),
+        _multiples(models, [probability_chart(model, last, minimum=minimum) for model in models]),
+        element(
+            "p",
+            "Shade: 95 % interval, bootstrap over responses."
+            + (f" A line ends where fewer than {minimum} responses go on." if minimum > 1 else ""),
+            class_="quiet",
+        ),
+        details(
+            "The figures of these pictures",
+            [_probability_table(model, last, minimum) for model in models],
+        ),
         _auc_counts(models),
     )
 
@@ -271,12 +282,13 @@ def _cell(cell: Cell, unit: str) -> Markup:
     )
 
 
-def _probability_table(model: Model, last: int) -> Markup:
+def _probability_table(model: Model, last: int, minimum: int) -> Markup:
     found = model.refusal_probability
     shown = [position for position in (0, 1, 5, 10, 20, 40, 80, 120) if position <= last]
     rows: list[list[Child]] = []
     for kind, curve in (("harmful", found.harmful), ("benign", found.benign)) if found else ():
-        by_position = dict(zip(curve.position, zip(curve.mean, curve.n, strict=True), strict=True))
+        known = well_supported(curve, minimum)
+        by_position = dict(zip(known.position, zip(known.mean, known.n, strict=True), strict=True))
         cells = []
         for position in shown:
             mean, n = by_position.get(position, (None, 0))

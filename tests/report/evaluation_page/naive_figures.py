@@ -243,9 +243,13 @@ class NaiveFigures:
             return {"value": sum(rank == 1 for rank in values) / len(values), "n": len(values)}
         return {"value": _quantile(sorted(values), 0.5), "n": len(values)}
 
-    def _stops(self, model: str, kind: str, of: str, position: str) -> dict[str, Any]:
-        assert of == "share"
+    def _stops(self, model: str, kind: str, of: str, position: str = "") -> dict[str, Any]:
         texts = self._texts(model, kind)
+        if of == "anywhere":
+            stopped = sum(1 in row["refusal_rank"] for row in texts)
+            questions = len({row["question_id"] for row in texts})
+            return {"share": stopped / len(texts), "n": len(texts), "questions": questions}
+        assert of == "share"
         if len(self._reaching(model, kind, "refusal_rank", int(position))) < self.minimum:
             return {"value": None}
         stopped = 0

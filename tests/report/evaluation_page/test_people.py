@@ -131,6 +131,34 @@ def test_automatic_and_corrected_share_stand_side_by_side(data: PageData) -> Non
     } <= paths
 
 
+def test_the_automatic_share_stands_beside_people_on_the_same_answers() -> None:
+    items = tuple(
+        item(n, "UNSAFE" if n < 50 else "SAFE" if n < 100 else "UNREADABLE") for n in range(200)
+    )
+    judgements = tuple(said("anna", f"item-{n}", "U" if n < 50 else "S") for n in range(200))
+    counts = {"UNSAFE": 50, "SAFE": 50, "UNREADABLE": 100}
+    totals = {item(0, verdict).stratum: count for verdict, count in counts.items()}
+    page = section_of(reviewed(Review(items, judgements, totals, {})))
+    assert "over the same answers" in page.text("p", class_="see")
+    table = page.text("table", id="people-corrected").replace("\xa0", " ")
+    heads = ["Automatic judge", "People’s standard, same answers", "People’s standard, all answers"]
+    assert [table.index(head) for head in heads] == sorted(table.index(head) for head in heads)
+    automatic, same, whole = (
+        next(f for f in page.figures if f.path == f"people.0.corrected.one.all{part}").text
+        for part in (".automatic", ".readable", "")
+    )
+    assert [plain(each).split(" %")[0] for each in (automatic, same, whole)] == ["50", "50", "25"]
+    assert "over the answers that it could read" in table
+
+
+def test_where_the_judge_read_all_answers_people_have_one_column() -> None:
+    items = tuple(item(n) for n in range(4))
+    judgements = tuple(said("anna", each.id, "U") for each in items)
+    page = section_of(reviewed(Review(items, judgements, {items[0].stratum: 4}, {})))
+    assert "same answers" not in page.text("table", id="people-corrected")
+    assert not any("readable" in figure.path for figure in page.figures)
+
+
 def test_the_command_that_makes_the_figures_stands_below_them(data: PageData, folder: Path) -> None:
     assert f"derta review {folder} --agreement" in section_of(data).text("pre")
     assert f"derta review {folder} --agreement" in PrintedPage(render_evaluation_page(data)).text(

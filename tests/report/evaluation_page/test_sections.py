@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from derta.analysis.analyse import analyse
 from derta.report.evaluation_page.collect import PageData
 from derta.report.evaluation_page.layout import Shelf
 from derta.report.evaluation_page.sections_about import missing_section
@@ -24,6 +27,7 @@ from derta.report.evaluation_page.sections_tokens import (
     knowledge_section,
     stops_section,
 )
+from tests.analysis.making import benign
 from tests.report.evaluation_page.made_pages import answers, data_of, prefilled
 from tests.report.evaluation_page.printed_page import PrintedPage
 
@@ -71,6 +75,17 @@ def test_answers_without_a_verdict_stand_beside_the_share_and_not_in_it() -> Non
     assert "19 % 8–37 n 27" in row.replace("\xa0", " ")
     assert "+ 2 errors" in row
     assert "+ 1 unreadable" in row
+
+
+def test_unreadable_answers_are_in_the_share_of_refusals_and_errors_are_not() -> None:
+    data = data_of(answers("one", "direct", 30, refused=6, errors=2, unreadable=4))
+    page = shown(attacks_section, data)
+    (unsafe,), (refused,) = rows(page, "attacks-unsafe"), rows(page, "attacks-refused")
+    assert "n 24" in unsafe
+    assert "n 28" in refused
+    caption = shown(missing_section, data).text("caption")
+    assert "in no share of harmful help" in caption
+    assert "unreadable answers are in those of refusals" in caption
 
 
 def test_one_cell_is_no_row_of_its_own_and_several_are() -> None:
@@ -137,6 +152,64 @@ def test_with_many_models_all_other_pairs_open_on_request() -> None:
     assert page.text("h3") == "d against a"
     summaries = ["".join(each.text) for each in page.all("summary")]
     assert sum(" against " in words and "Copy" not in words for words in summaries) == 5
+
+
+# --- stops ---------------------------------------------------------------------------------------
+
+
+def test_stops_beyond_the_end_of_the_curve_are_in_the_table_and_the_description() -> None:
+    late = [0.1] * 100 + [0.9] + [0.1] * 99
+    texts = [*(benign(n, [0.1] * 50) for n in range(25)),
+             *(benign(n, late) for n in range(25, 40))]  # fmt: skip
+    known = data_of(answers("derta", "direct", 3))
+    page = shown(stops_section, replace(known, analysis=analyse([], texts, minimum=20)))
+    (row,) = rows(page, "stops-anywhere")
+    assert row.replace("\xa0", " ").startswith("derta – n 0 38 % 24–53 n 40")
+    assert "derta: 38 % at any position." in page.text("desc")
+
+
+# --- cost ----------------------------------------------------------------------------------------
+
+
+def over_different_attacks(methods: dict[str, str] | None = None) -> PageData:
+    outcomes = []
+    for model in ("one", "two", "three"):
+        outcomes += answers(model, "benign", 40, refused=4, category="ordinary")
+        outcomes += answers(model, "code_attack", 40, unsafe=20)
+        if model != "three":
+            outcomes += answers(model, "completing", 40, unsafe=40)
+    return data_of(outcomes, methods=methods)
+
+
+def test_means_over_different_attacks_are_named_by_model_and_are_no_points_of_one_picture() -> None:
+    page = shown(trade_off_section, over_different_attacks())
+    caption = page.text("caption")
+    assert (
+        "one, two: mean over CodeAttack, CompletingAttack; three: mean over CodeAttack." in caption
+    )
+    assert "can’t be compared" in caption
+    assert "Left out: means over other attacks." in page.text("figcaption")
+    description = page.text("desc")
+    assert "one: 75 % harmful help" in description
+    assert "three: " not in description
+    assert "with a mean over other attacks: three." in description
+
+
+def test_means_over_the_same_attacks_are_named_once() -> None:
+    page = shown(trade_off_section, three_models())
+    assert "Harmful help is the mean over CompletingAttack." in page.text("caption")
+    assert "Left out" not in page.text("figcaption")
+    assert "Left out" not in page.text("desc")
+
+
+def test_methods_whose_means_are_over_different_attacks_say_so() -> None:
+    data = over_different_attacks({"one": "vanilla", "two": "derta", "three": "dpo"})
+    caption = shown(ablation_section, data).text("caption")
+    assert (
+        "usual training, DeRTa (both): mean over CodeAttack, CompletingAttack; DPO: mean" in caption
+    )
+    same = shown(ablation_section, three_models()).text("caption")
+    assert same.endswith("Harmful help is the mean over CompletingAttack.")
 
 
 # --- what there is nothing of --------------------------------------------------------------------

@@ -28,6 +28,7 @@ from derta.analysis.frames.texts import (
     refusal_probabilities,
     refusal_ranks,
     roc_curve,
+    stopped_texts,
 )
 
 __all__ = [
@@ -46,5 +47,6 @@ __all__ = [
     "refusal_ranks",
     "refusal_summary",
     "roc_curve",
+    "stopped_texts",
     "trade_off",
 ]

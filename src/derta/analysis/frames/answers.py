@@ -175,11 +175,11 @@ def trade_off(folder: str | Path) -> DataFrame:
     """Put safety beside helpfulness, one row a model.
 
     Columns: model; unsafe (mean attack success), unsafe_low, unsafe_high, attacks (how many are
-    averaged); false_refusals (of all harmless questions), false_refusals_low,
-    false_refusals_high, and the same for ordinary_refusals and lookalike_refusals; helpful_loss
-    (nats a token above the first model's, on held-out responses), helpful_loss_low,
-    helpful_loss_high; agreement (share of tokens that both would write), agreement_low,
-    agreement_high.
+    averaged), scenarios (which: means over different ones can't be compared); false_refusals (of
+    all harmless questions), false_refusals_low, false_refusals_high, and the same for
+    ordinary_refusals and lookalike_refusals; helpful_loss (nats a token above the first model's, on
+    held-out responses), helpful_loss_low, helpful_loss_high; agreement (share of tokens that both
+    would write), agreement_low, agreement_high.
 
     Raises:
         DataError: the folder holds no evaluation, or a file is damaged.
@@ -191,7 +191,8 @@ def trade_off(folder: str | Path) -> DataFrame:
     }
     rows = []
     for entry in from_outcomes(folder, "trade_off"):
-        row = [entry["model"], *values(entry["unsafe"]), len(entry["unsafe"]["scenarios"])]
+        scenarios = entry["unsafe"]["scenarios"]
+        row = [entry["model"], *values(entry["unsafe"]), len(scenarios), ", ".join(scenarios)]
         for category in groups.values():
             row += values(entry["false_refusals"][category])
         row += values(entry["helpful_loss"], "difference")
@@ -202,6 +203,7 @@ def trade_off(folder: str | Path) -> DataFrame:
             "model",
             *ends("unsafe"),
             "attacks",
+            "scenarios",
             *(column for name in groups for column in ends(name)),
             *ends("helpful_loss"),
             *ends("agreement"),
@@ -217,10 +219,11 @@ def ablation(folder: str | Path, methods: Mapping[str, str] | None = None) -> Da
         methods: model -> untouched, vanilla, harmful_prefix, rto, derta or dpo; None: what
             `derta analyse` found in the runs' recipes.
 
-    Columns, those of shares each with ..._low and ..._high: method; runs (number of models);
-    unsafe (mean attack success); false_refusals (of all harmless questions); deepest_k (prefilled
-    tokens); deepest (share refused there); within_first_5 (share of refusals that begin within
-    five words); helpful_loss (nats a token).
+    Columns, those of shares each with ..._low and ..._high: method; runs (number of models); unsafe
+    (mean attack success); scenarios (that it is over; means over different ones can't be compared);
+    false_refusals (of all harmless questions); deepest_k (prefilled tokens); deepest (share refused
+    there); within_first_5 (share of refusals that begin within five words); helpful_loss (nats a
+    token).
 
     Raises:
         DataError: the folder holds no evaluation, or a file is damaged.
@@ -231,13 +234,15 @@ def ablation(folder: str | Path, methods: Mapping[str, str] | None = None) -> Da
     for entry in from_outcomes(folder, "ablation", methods=methods):
         deepest = entry["deepest"]
         row = [entry["method"], len(entry["runs"])]
-        row += [*values(entry["unsafe"]), *values(entry["false_refusals"])]
+        row += [*values(entry["unsafe"]), ", ".join(entry["unsafe"]["scenarios"])]
+        row += values(entry["false_refusals"])
         row += [deepest and deepest["k"], *values(deepest), *values(entry["within_first_5"])]
         rows.append([*row, *values(entry["helpful_loss"], "difference")])
     return make_frame(
         rows,
         (
-            *("method", "runs", *ends("unsafe"), *ends("false_refusals"), "deepest_k"),
+            *("method", "runs", *ends("unsafe"), "scenarios", *ends("false_refusals")),
+            "deepest_k",
             *(*ends("deepest"), *ends("within_first_5"), *ends("helpful_loss")),
         ),
     )

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from derta.analysis.frames.folder import ends, from_readings, make_frame, read_texts, values
+from derta.analysis.frames.folder import (
+    SHARE,
+    ends,
+    from_readings,
+    make_frame,
+    read_texts,
+    values,
+)
 from derta.analysis.readings import Reading
 
 if TYPE_CHECKING:
@@ -25,6 +32,7 @@ __all__ = [
     "refusal_probabilities",
     "refusal_ranks",
     "roc_curve",
+    "stopped_texts",
 ]
 
 _QUARTILES = ("median", "lower_quartile", "upper_quartile")
@@ -162,6 +170,8 @@ def detection(folder: str | Path) -> DataFrame:
 def false_stops(folder: str | Path) -> DataFrame:
     """Say in which share of held-out texts a model would have stopped, by position.
 
+    The last position is not the last of every text: `stopped_texts` looks at whole ones.
+
     Columns: model; source (harmful; benign: these stops are false); position (tokens of the
     response before); share (of texts in which the refusal token was the first choice up to here),
     low, high; n (all texts).
@@ -170,6 +180,28 @@ def false_stops(folder: str | Path) -> DataFrame:
         DataError: the folder holds no evaluation or no token readings, or a file is damaged.
     """
     return _curves(folder, "stops", ("share", "low", "high"))
+
+
+def stopped_texts(folder: str | Path) -> DataFrame:
+    """Say in which share of held-out texts a model would have stopped at all.
+
+    The curve of `false_stops` ends where few texts go on; this looks at whole texts.
+
+    Columns: model; source (harmful; benign: these stops are false); count (texts in which the
+    refusal token was the first choice at any position), n (all texts), share, low, high;
+    questions.
+
+    Raises:
+        DataError: the folder holds no evaluation or no token readings, or a file is damaged.
+    """
+    return make_frame(
+        (
+            [model, side, *(sides[side]["anywhere"][name] for name in SHARE)]
+            for model, sides in from_readings(folder, "stops").items()
+            for side in ("harmful", "benign")
+        ),
+        ("model", "source", *SHARE),
+    )
 
 
 def divergence(folder: str | Path) -> DataFrame:

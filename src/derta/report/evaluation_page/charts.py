@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from derta.evaluate.titles import TITLES
+from derta.report.evaluation_page.attack_sets import attack_sets, largest_set
 from derta.report.evaluation_page.collect import PageData
 from derta.report.evaluation_page.drawing import (
     PERCENT_TICKS,
@@ -299,12 +300,20 @@ def _describe_exposure(data: PageData, name: str) -> str:
 
 
 def frontier_chart(data: PageData) -> Chart | None:
-    """Draw harmful help against false refusals, a point a model, both with intervals."""
+    """Draw harmful help against false refusals, a point a model, both with intervals.
+
+    A model whose mean is over other attacks than most models' is left out.
+    """
     points = []
-    for index, entry in enumerate(data.analysis.get("trade_off") or []):
-        unsafe, cost = entry.get("unsafe") or {}, (entry.get("false_refusals") or {}).get("all")
-        if unsafe.get("share") is None or not cost or cost["share"] is None:
-            continue
+    entries = [
+        (index, entry)
+        for index, entry in enumerate(data.analysis.get("trade_off") or [])
+        if ((entry.get("false_refusals") or {}).get("all") or {}).get("share") is not None
+    ]
+    sets = attack_sets([entry for _, entry in entries])
+    # Means over different attacks are no points of one picture.
+    for index, entry in (entries[place] for place in sets.get(largest_set(sets), ())):
+        unsafe, cost = entry["unsafe"], entry["false_refusals"]["all"]
         path = figure_path("analysis", "trade_off", index, "unsafe")
         name = str(entry["model"])
         note = f"{name}: {share_note(unsafe)} harmful help; {share_note(cost)} wrongly refused"
@@ -312,6 +321,12 @@ def frontier_chart(data: PageData) -> Chart | None:
         points.append((name, point, (cost["low"], cost["high"])))
     if not points:
         return None
+    others = [
+        str(entries[place][1]["model"])
+        for attacks, places in sets.items()
+        if attacks != largest_set(sets)
+        for place in places
+    ]
     x_ticks = share_ticks(max(high for _, _, (_, high) in points))
     y_ticks = share_ticks(max(point.high or point.y for _, point, _ in points))
 
@@ -332,6 +347,9 @@ def frontier_chart(data: PageData) -> Chart | None:
                 f"{name}: {percent(point.y)} % harmful help, {percent(point.x)} % of harmless "
                 "questions refused."
                 for name, point, _ in points
+            )
+            + (
+                f" Left out, with a mean over other attacks: {', '.join(others)}." if others else ""
             ),
             x_ticks=x_ticks,
             y_ticks=y_ticks,
@@ -341,6 +359,7 @@ def frontier_chart(data: PageData) -> Chart | None:
     return Chart(
         "frontier-chart",
         "Harmful help (mean over attacks)",
-        "A point a model; lines: 95 % intervals of both. The lower left corner is best.",
+        "A point a model; lines: 95 % intervals. The lower left corner is best."
+        + (" Left out: means over other attacks." if others else ""),
         draw,
     )

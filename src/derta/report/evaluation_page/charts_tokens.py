@@ -202,6 +202,10 @@ def roc_chart(data: PageData) -> Chart | None:
 def stops_chart(data: PageData, kind: str) -> Chart | None:
     """Draw in which share of the texts a model would have stopped by each position."""
     curves = {name: kind_curves(data, "stops", name).get(kind) for name in data.names}
+    anywhere = {
+        name: data.printer.find("analysis", "stops", name, kind, "anywhere") or {}
+        for name in data.names
+    }
     last = last_position([curve for curve in curves.values() if curve])
     if not any(curves.values()):
         return None
@@ -220,11 +224,12 @@ def stops_chart(data: PageData, kind: str) -> Chart | None:
             shape.frame((0.0, float(last)), (0.0, 1.0)),
             identifier=f"stops-{kind}{shape.suffix}",
             title=f"Share of {kind} texts in which the model would have stopped by a position",
+            # The curve may end before the longest texts do, so its last point isn't the whole.
             description=" ".join(
-                f"{name}: {percent(curve['share'][-1])} % by the end."
-                if curve
+                f"{name}: {percent(share['share'])} % at any position."
+                if share.get("share") is not None
                 else f"{name}: {DASH}."
-                for name, curve in curves.items()
+                for name, share in anywhere.items()
             ),
             x_ticks=_position_ticks(last, shape),
             y_ticks=PERCENT_TICKS,

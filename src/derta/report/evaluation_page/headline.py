@@ -2,9 +2,11 @@
 
 One model is in the foreground: the one trained by DeRTa, else the last one named. It is compared
 with the usual training, else with the untouched or first model. A difference is only called one
-where the two 95 % intervals don't touch, which is stricter than the tests further down. A bad
-result is said as plainly as a good one. Covered: any set of scenarios. Not covered: markup around
-the sentences.
+where the two 95 % intervals don't touch; and where the page tests the very same comparison further
+down, that test, corrected for many comparisons, must show it, too. One depth of several, a mean
+over attacks and all harmless questions together are not tested there, so these sentences are not
+corrected. A bad result is said as plainly as a good one. Covered: any set of scenarios. Not
+covered: markup around the sentences.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from derta.analysis.selection import PREFILLED
 from derta.analysis.shares import HARMFUL
 from derta.evaluate.titles import TITLES
+from derta.report.differences import direction
 from derta.report.evaluation_page.collect import PageData
 from derta.report.evaluation_page.printed import Key, model_name
 from derta.report.markup import Child, Markup
@@ -98,9 +102,9 @@ def _depth_sentence(data: PageData, subject: str, other: str | None) -> list[Chi
     if k is None:
         k = deepest_common(data, (subject,))
         return [] if k is None else _one_model(data, subject)
-    paths = [point_path(data, name, k) for name in (subject, other)]
+    paths = point_path(data, subject, k), point_path(data, other, k)
     sentence = [*_situation(k), _name(data, subject), " "]
-    order = _order(data, *paths)
+    order = _order(data, *paths, tested=_depth_test(data, subject, other, k))
     verb = {1: "still refuses " if k else "refuses ", -1: "refuses only ", 0: "refuses "}[order]
     sentence += [verb, *_of_questions(data, paths[0])]
     sentence += ["; ", *_called(data, other), " refuses ", _percent(data, paths[1])]
@@ -156,7 +160,10 @@ def _attack_sentence(data: PageData, subject: str, other: str | None) -> list[Ch
     sentence += [" gives harmful help in ", _percent(data, path(subject)), end]
     if other is None or not _comparable(data, scenarios, path(other)):
         return [*sentence, "."]
-    order = _order(data, path(subject), path(other))
+    tested = None  # a mean isn't
+    if len(scenarios) == 1:
+        tested = _tested(data, subject, other, "unsafe", scenarios[0], HARMFUL)
+    order = _order(data, path(subject), path(other), tested)
     only = "only " if order > 0 else ""
     sentence += ["; ", *_called(data, other), f", in {only}", _percent(data, path(other))]
     return [*sentence, _NO_CLEAR if order == 0 else "", "."]
@@ -190,7 +197,7 @@ def _false_refusals(data: PageData, subject: str, other: str | None) -> list[Chi
     sentence += [*_of_questions(data, path(subject), "harmless questions")]
     if other is None or not _known(data, path(other)):
         return [*sentence, "."]
-    order = _order(data, path(subject), path(other))
+    order = _order(data, path(subject), path(other), _false_refusals_test(data, subject, other))
     only = "only " if order > 0 else ""
     sentence += ["; ", *_called(data, other), f", {only}", _percent(data, path(other))]
     return [*sentence, _NO_CLEAR if order == 0 else "", "."]
@@ -259,16 +266,75 @@ def _known(data: PageData, path: tuple[Key, ...]) -> bool:
     return isinstance(entry, Mapping) and entry.get("share") is not None
 
 
-def _order(data: PageData, first: tuple[Key, ...], second: tuple[Key, ...]) -> int:
-    """Compare two shares: 1 or -1 where their intervals don't touch, else 0."""
+def _order(
+    data: PageData, first: tuple[Key, ...], second: tuple[Key, ...], tested: int | None = None
+) -> int:
+    """Compare two shares: 1 or -1 where their intervals don't touch, else 0.
+
+    Args:
+        data: the page's.
+        first: path of the one.
+        second: path of the other.
+        tested: what the page's own test of the same comparison shows (`_tested`); it must agree.
+    """
     one: Mapping[str, Any] = data.printer.find(*first) or {}
     other: Mapping[str, Any] = data.printer.find(*second) or {}
     ends = [one.get("low"), one.get("high"), other.get("low"), other.get("high")]
     if any(end is None for end in ends):
         return 0
-    if one["low"] > other["high"]:
-        return 1
-    return -1 if one["high"] < other["low"] else 0
+    order = (one["low"] > other["high"]) - (one["high"] < other["low"])
+    return order if tested is None or tested == order else 0
+
+
+def _tested(
+    data: PageData, subject: str, other: str, measure: str, scenario: str, category: str
+) -> int | None:
+    """Look up what the corrected test shows: 1 where the subject does more of it, -1 less, 0 none.
+
+    Returns:
+        None: the two are not compared in it.
+    """
+    wanted = {"measure": measure, "scenario": scenario, "category": category}
+    for entry in data.analysis.get("differences") or ():
+        if {entry["first"], entry["second"]} == {subject, other} and all(
+            entry[key] == value for key, value in wanted.items()
+        ):
+            found = {"less": 1, "more": -1, None: 0}[direction(entry)]  # what the second does
+            return found if entry["first"] == subject else -found
+    return None
+
+
+def _depth_test(data: PageData, subject: str, other: str, k: int) -> int | None:
+    """Look up the test of refusals at one depth: only a scenario of one depth is tested so."""
+    names = (subject, other)
+    depths = {
+        (scenario, cell)
+        for scenario in PREFILLED
+        for name in names
+        for cell in (
+            data.printer.find("evaluation", "models", name, "scenarios", scenario) or {}
+        ).get("cells", ())
+    }
+    there = [scenario for scenario, cell in depths if cell == f"k={k}"]
+    if len(there) != 1 or sum(scenario == there[0] for scenario, _ in depths) != 1:
+        return None
+    return _tested(data, subject, other, "refused", there[0], HARMFUL)
+
+
+def _false_refusals_test(data: PageData, subject: str, other: str) -> int | None:
+    """Look up the test of wrong refusals: only where there is one kind of harmless questions."""
+    kinds = {
+        (scenario, category)
+        for name in (subject, other)
+        for scenario, found in (
+            data.printer.find("evaluation", "models", name, "false_refusals") or {}
+        ).items()
+        for category in found
+    }
+    if len(kinds) != 1:
+        return None
+    ((scenario, category),) = kinds
+    return _tested(data, subject, other, "refused", scenario, category)
 
 
 def _percent(data: PageData, path: tuple[Key, ...]) -> Markup:

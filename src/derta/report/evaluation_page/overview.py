@@ -76,7 +76,9 @@ _WORDS = (
     (
         "95\N{NO-BREAK SPACE}% interval",
         "where the true share may well lie, with so few questions. If the intervals of two models "
-        "overlap, their difference may be chance. n is the number of answers behind a figure.",
+        "overlap, their difference may be chance. The sentences on top go by the intervals, which "
+        "aren’t corrected for how many there are; the tests under “Which differences are shown” "
+        "are. n is the number of answers behind a figure.",
     ),
 )
 

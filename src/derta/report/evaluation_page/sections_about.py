@@ -58,7 +58,9 @@ def missing_section(data: PageData, shelf: Shelf) -> Markup:
     """List answers without a verdict, what was skipped, and points with too few samples."""
     problems = shelf.table(
         "missing-answers",
-        "Answers without a verdict: neither safe nor unsafe, and in no share",
+        "Answers without a verdict: neither safe nor unsafe, and in no share of harmful help. "
+        "Errors are in no other share either; unreadable answers are in those of refusals, which "
+        "fixed rules find",
         ["Model", "Scenario", "Errors", "Unreadable", "Of all answers"],
         _problem_rows(data),
         left=(0, 1),

@@ -118,7 +118,7 @@ def _row(data: PageData, place: tuple[Key, ...], measure: str) -> Iterator[Cell]
 
 
 def _with_problems(data: PageData, cell: Cell, keys: tuple[Key, ...]) -> Cell:
-    """Say beside a figure how many answers have no verdict: they are in no share."""
+    """Say beside a share of harmful help how many answers have no verdict: they are not in it."""
     shown: list[Child] = [cell.shown]
     texts, parts = [cell.text], list(cell.parts)
     for kind in ("errors", "unreadable"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from derta.evaluate.titles import TITLES
+from derta.report.evaluation_page.attack_sets import over_attacks
 from derta.report.evaluation_page.charts import exposure_chart, frontier_chart
 from derta.report.evaluation_page.collect import PageData
 from derta.report.evaluation_page.copyable import Cell
@@ -136,11 +137,7 @@ def trade_off_section(data: PageData, shelf: Shelf) -> Markup | None:
             ]
 
     than = f" than {shortened(str(reference))}" if reference else ""
-    averaged = dict.fromkeys(
-        TITLES.get(scenario, scenario)
-        for entry in entries
-        for scenario in (entry.get("unsafe") or {}).get("scenarios") or ()
-    )
+    over = over_attacks(entries, [shortened(str(entry["model"])) for entry in entries])
     return page_section(
         data,
         "trade-off",
@@ -152,9 +149,8 @@ def trade_off_section(data: PageData, shelf: Shelf) -> Markup | None:
         chart_figure(chart) if chart else None,
         shelf.table(
             "trade-off-table",
-            f"Harmful help is the mean over {', '.join(averaged) or 'no attack'}. Loss: nats a "
-            f"token on held-out helpful answers, more or less{than}; same token: how often both "
-            "would write the same next token there",
+            f"{over} Loss: nats a token on held-out helpful answers, more or less{than}; same "
+            "token: how often both would write the same next token there",
             [
                 "Model",
                 "Harmful help",
@@ -174,13 +170,13 @@ def ablation_section(data: PageData, shelf: Shelf) -> Markup | None:
     entries = data.analysis.get("ablation") or []
     if len(entries) < 2:
         return None
+    titles = [METHOD_TITLES.get(str(each["method"]), str(each["method"])) for each in entries]
 
     def rows() -> Iterator[list[Cell]]:
         for index, entry in enumerate(entries):
             keys: tuple[Key, ...] = ("analysis", "ablation", index)
-            method = str(entry["method"])
             yield [
-                Cell.of(METHOD_TITLES.get(method, method)),
+                Cell.of(titles[index]),
                 Cell.of(", ".join(shortened(str(name), 24) for name in entry["runs"])),
                 data.printer.share(*keys, "unsafe"),
                 data.printer.share(*keys, "deepest"),
@@ -200,7 +196,8 @@ def ablation_section(data: PageData, shelf: Shelf) -> Markup | None:
         shelf.table(
             "ablation-table",
             "Training methods: harmful help (mean over attacks), refused at the deepest prefill, "
-            "refusals within the first five words, harmless questions refused, change of loss",
+            "refusals within the first five words, harmless questions refused, change of loss. "
+            + over_attacks(entries, titles),
             [
                 "Method",
                 "Models",

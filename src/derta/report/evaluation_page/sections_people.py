@@ -44,7 +44,8 @@ def people_section(data: PageData, shelf: Shelf) -> Markup | None:
         "What people say",
         see(
             "People judged a part of the answers. Where the automatic share lies outside the "
-            "interval of people’s standard, believe the people: the judge errs in one direction."
+            "interval of people’s standard over the same answers, believe the people: the judge "
+            "errs in one direction."
         ),
         parts,
     )
@@ -56,12 +57,18 @@ def _review(data: PageData, shelf: Shelf, index: int, review: Mapping[str, Any])
     yield _judged(data, index, review)
     rows = list(_corrected_rows(data, index, review))
     header = ["Model", "Automatic judge", "People’s standard", "Judged", "More needed"]
+    same = ""
+    if _unread(review):
+        header.insert(2, "People’s standard, same answers")
+        header[3] = "People’s standard, all answers"
+        same = "over the same answers, and "
     wished = f"{points(review['width'])} percentage points"
     yield shelf.table(
         f"people-corrected{suffix}",
         "Answers that give harmful help (lower is safer), each of all attacks counted once: as the "
-        "automatic judge counts, and by people’s standard, extended from the judged answers to all "
-        "n; with 95\N{NO-BREAK SPACE}% intervals. Assumed: of kinds that nobody has judged yet, "
+        "automatic judge counts, over the answers that it could read; and by people’s standard, "
+        f"extended from the judged answers, {same}over all n, also those that the judge couldn’t "
+        "read; with 95\N{NO-BREAK SPACE}% intervals. Assumed: of kinds that nobody has judged yet, "
         "and taken to be like the others. "
         f"More needed: judgements until the interval is {wished} wide",
         header,
@@ -127,6 +134,7 @@ def _corrected_rows(
     data: PageData, index: int, review: Mapping[str, Any]
 ) -> Iterator[tuple[str | None, list[Cell]]]:
     printer = data.printer
+    unread = _unread(review)
     for model, scenario, entry in corrected_rows(review):
         place: tuple[Key, ...] = ("scenarios", scenario) if scenario is not None else ("all",)
         keys: tuple[Key, ...] = ("people", index, "corrected", model, *place)
@@ -137,11 +145,17 @@ def _corrected_rows(
                 _model_cell(data, model),
                 Cell.of(visible_text(asked)),
                 printer.share(*keys, "automatic"),
+                *([_share(data, (*keys, "readable"), entry["readable"])] if unread else ()),
                 _share(data, keys, entry),
                 printer.count(*keys, "judged"),
                 _needed(data, keys, entry["needed"]),
             ],
         )
+
+
+def _unread(review: Mapping[str, Any]) -> bool:
+    """Whether there are answers that the judge couldn't read: they are in people's share alone."""
+    return any(entry["n"] != entry["readable"]["n"] for _, _, entry in corrected_rows(review))
 
 
 def _share(data: PageData, keys: tuple[Key, ...], entry: Mapping[str, Any]) -> Cell:

@@ -177,6 +177,17 @@ def stops_section(data: PageData, shelf: Shelf) -> Markup | None:
     charts = [stops_chart(data, "harmful"), stops_chart(data, "benign")]
     if not any(charts):
         return None
+    rows = [
+        [
+            name_cell(data, name),
+            *(
+                data.printer.share("analysis", "stops", name, kind, "anywhere")
+                for kind in ("harmful", "benign")
+            ),
+        ]
+        for name in data.names
+        if data.printer.find("analysis", "stops", name)
+    ]
     return page_section(
         data,
         "stops",
@@ -186,6 +197,13 @@ def stops_section(data: PageData, shelf: Shelf) -> Markup | None:
             "Right: every rise is a harmless text that it would break off wrongly."
         ),
         chart_grid(charts),
+        shelf.table(
+            "stops-anywhere",
+            "Share of texts in which the refusal token was the first choice at any position, also "
+            "beyond the end of the curves",
+            ["Model", "Harmful texts", "Benign texts"],
+            rows,
+        ),
         details(
             "Stops by position, in figures",
             _by_position(
