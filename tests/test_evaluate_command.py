@@ -349,6 +349,21 @@ def test_existing_responses_are_judged_and_masked(
     ]
 
 
+def test_the_responses_themselves_and_other_files_are_never_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, notes = tmp_path / "mine.jsonl", tmp_path / "notes.txt"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    notes.write_text("Buy milk.\n")
+    before = path.read_text()
+    assert "overwrite the responses" in said(capsys, "judge", path, "-o", path, code=2)
+    assert "no judged copy" in said(capsys, "judge", path, "-o", notes, code=2)
+    assert (path.read_text(), notes.read_text()) == (before, "Buy milk.\n")
+    said(capsys, "judge", path)
+    said(capsys, "judge", path, "--reveal")  # over its own copy
+    assert judged(tmp_path / "mine.judged.jsonl")[1]["response"] == REFUSAL
+
+
 def test_a_csv_file_with_columns_of_its_own_is_judged_into_csv(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

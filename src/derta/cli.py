@@ -205,17 +205,19 @@ def _judge(parsed: argparse.Namespace) -> None:
         judge_summary,
         make_judge,
         read_responses,
+        require_copy_path,
         write_judged,
     )
 
     judge = make_judge(parsed.judge)
     rows = read_responses(parsed.file, read_column_options(parsed.column, None))
     output = parsed.output or parsed.file.with_name(f"{parsed.file.stem}.judged.jsonl")
+    require_copy_path(output, parsed.file)
+    logs = output.with_name(f".{output.name}.logs")
     screen = console()
     with stage(screen, f"Judging {len(rows)}") as progress:
-        judgements = judge_responses(
-            rows, judge, output.with_name(f".{output.name}.logs"), progress=progress
-        )
+        judgements = judge_responses(rows, judge, logs, progress=progress)
+    require_copy_path(output, parsed.file)  # hours may have passed
     write_judged(output, rows, judgements, reveal=parsed.reveal)
     from derta.report.judged_table import print_judged
 
