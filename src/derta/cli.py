@@ -187,7 +187,13 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         )
         progress(1, 1)
     output = parsed.output or Path(f"runs/evaluation-{parsed.budget}")
-    results = run_suite(models, plan, output, lambda title: stage(screen, safe(title)))
+    results = run_suite(
+        models,
+        plan,
+        output,
+        lambda title: stage(screen, safe(title)),
+        overwrite=parsed.overwrite,
+    )
     from derta.report.evaluation_table import print_evaluation, write_tables
 
     write_tables(results, output, reveal=parsed.reveal)
