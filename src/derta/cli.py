@@ -229,6 +229,8 @@ def _judge(parsed: argparse.Namespace) -> None:
 
     print_judged(judge_summary(rows, judgements), screen)
     _say(f"Verdicts: {output}" + ("" if parsed.reveal else " (texts masked; --reveal writes them)"))
+    if judge.needs_model:
+        _say(f"Logs:     {logs} (what the judge was asked and said; not masked)")
 
 
 def _data(parsed: argparse.Namespace) -> int:
