@@ -349,6 +349,35 @@ def test_existing_responses_are_judged_and_masked(
     ]
 
 
+def test_the_responses_themselves_and_other_files_are_never_replaced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, notes = tmp_path / "mine.jsonl", tmp_path / "notes.txt"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    notes.write_text("Buy milk.\n")
+    before = path.read_text()
+    assert "overwrite the responses" in said(capsys, "judge", path, "-o", path, code=2)
+    assert "no judged copy" in said(capsys, "judge", path, "-o", notes, code=2)
+    assert (path.read_text(), notes.read_text()) == (before, "Buy milk.\n")
+    said(capsys, "judge", path)
+    said(capsys, "judge", path, "--reveal")  # over its own copy
+    assert judged(tmp_path / "mine.judged.jsonl")[1]["response"] == REFUSAL
+
+
+def test_where_a_judge_models_logs_lie_and_that_they_are_not_masked_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(json.dumps(ROWS[0]) + "\n")
+    assert "Logs:" not in said(capsys, "judge", path)
+    text = said(capsys, "judge", path, "--judge", "rubric:mockllm/model")
+    logs = tmp_path / ".mine.judged.jsonl.logs"
+    assert text.splitlines()[-1].startswith(f"Logs:     {logs} (")
+    assert "not masked" in text.splitlines()[-1]
+    assert list(logs.rglob("*.eval"))
+    assert logs.stat().st_mode & 0o077 == 0
+
+
 def test_a_csv_file_with_columns_of_its_own_is_judged_into_csv(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,7 +187,13 @@ def _evaluate(parsed: argparse.Namespace) -> None:
         )
         progress(1, 1)
     output = parsed.output or Path(f"runs/evaluation-{parsed.budget}")
-    results = run_suite(models, plan, output, lambda title: stage(screen, safe(title)))
+    results = run_suite(
+        models,
+        plan,
+        output,
+        lambda title: stage(screen, safe(title)),
+        overwrite=parsed.overwrite,
+    )
     from derta.report.evaluation_table import print_evaluation, write_tables
 
     write_tables(results, output, reveal=parsed.reveal)
@@ -205,22 +211,26 @@ def _judge(parsed: argparse.Namespace) -> None:
         judge_summary,
         make_judge,
         read_responses,
+        require_copy_path,
         write_judged,
     )
 
     judge = make_judge(parsed.judge)
     rows = read_responses(parsed.file, read_column_options(parsed.column, None))
     output = parsed.output or parsed.file.with_name(f"{parsed.file.stem}.judged.jsonl")
+    require_copy_path(output, parsed.file)
+    logs = output.with_name(f".{output.name}.logs")
     screen = console()
     with stage(screen, f"Judging {len(rows)}") as progress:
-        judgements = judge_responses(
-            rows, judge, output.with_name(f".{output.name}.logs"), progress=progress
-        )
+        judgements = judge_responses(rows, judge, logs, progress=progress)
+    require_copy_path(output, parsed.file)  # hours may have passed
     write_judged(output, rows, judgements, reveal=parsed.reveal)
     from derta.report.judged_table import print_judged
 
     print_judged(judge_summary(rows, judgements), screen)
     _say(f"Verdicts: {output}" + ("" if parsed.reveal else " (texts masked; --reveal writes them)"))
+    if judge.needs_model:
+        _say(f"Logs:     {logs} (what the judge was asked and said; not masked)")
 
 
 def _data(parsed: argparse.Namespace) -> int:

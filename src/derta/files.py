@@ -63,7 +63,7 @@ def csv_text(records: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> st
     """Write records as CSV with a line of column names; its cells are guarded (`csv_cell`)."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=columns)
-    writer.writeheader()
+    writer.writerow({name: csv_cell(name) for name in columns})  # names may be a user's, too
     writer.writerows({key: csv_cell(value) for key, value in record.items()} for record in records)
     return text.getvalue()
 

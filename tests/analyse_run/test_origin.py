@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from derta.analyse_run.origin import Origin, find_origin, refusal_ids_of, words_for
+from derta.analyse_run.origin import (
+    Origin,
+    find_origin,
+    refusal_ids_of,
+    with_untouched_bases,
+    words_for,
+)
 from derta.data.encode import ChatEncoder
 from derta.errors import TokenizerError
+from derta.train.origin_note import NOTE_NAME, write_origin_note
 from derta.train.recipe import dump_recipe, load_recipe
 from tests.tiny import tiny_tokenizer
 
@@ -52,14 +59,64 @@ def test_words_of_languages_are_those_of_the_recipe_or_what_auto_came_to(tmp_pat
     assert find_origin("run", str(auto)).words == ("Sorry", "Désolé")
 
 
-def test_a_model_that_was_not_trained_here_is_untouched_and_an_adapter_unknown(
-    tmp_path: Path,
-) -> None:
-    for kind in ("default", "hub", "folder"):
-        assert find_origin(kind, "somewhere") == Origin("untouched", base_model="somewhere")
+def test_only_the_default_model_is_untouched_by_itself(tmp_path: Path) -> None:
+    assert find_origin("default", "it") == Origin("untouched", base_model="it")
+    for kind in ("hub", "folder"):
+        assert find_origin(kind, str(tmp_path)) == Origin(None)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "base"}')
     assert find_origin("adapter", str(tmp_path)) == Origin(None, base_model="base")
     assert find_origin("provider", "openai/x").method is None
+
+
+def test_a_model_from_which_another_one_was_trained_is_untouched(tmp_path: Path) -> None:
+    base, merged = tmp_path / "base", tmp_path / "merged"
+    base.mkdir()
+    (tmp_path / "link").symlink_to(base)
+    merged.mkdir()
+    run = run_folder(tmp_path / "run", f"model={tmp_path / 'link'}", "method=rto")
+    references = {
+        "base": ("folder", f"{base}/"),
+        "merged": ("folder", str(merged)),
+        "run": ("run", str(run)),
+        "other": ("hub", "owner/other"),
+        "server": ("provider", "owner/base"),
+        "its base": ("hub", "owner/base"),
+        "adapter": ("adapter", str(tmp_path / "adapter")),
+    }
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter/adapter_config.json").write_text(
+        '{"base_model_name_or_path": "owner/base"}'
+    )
+    found = with_untouched_bases(
+        {name: find_origin(*each) for name, each in references.items()}, references
+    )
+    assert {name: origin.method for name, origin in found.items()} == {
+        "base": "untouched", "merged": None, "run": "rto", "other": None, "server": None,
+        "its base": "untouched", "adapter": None,
+    }  # fmt: skip
+
+
+def test_a_merged_model_says_how_it_was_trained(tmp_path: Path) -> None:
+    recipe = load_recipe("quickstart", ["method=harmful-prefix", "seed=7", "model=owner/base"])
+    write_origin_note(tmp_path, recipe, {"refusal_words": {"fr": {"word": "Désolé"}}})
+    assert find_origin("folder", str(tmp_path)) == Origin(
+        "harmful_prefix", 7, "owner/base", ("Sorry", "Désolé")
+    )
+    # The place of a folder is not for others.
+    local = load_recipe("quickstart", [f"model={tmp_path}"])
+    write_origin_note(tmp_path, local, {})
+    assert str(tmp_path) not in (tmp_path / NOTE_NAME).read_text("utf-8")
+    assert find_origin("folder", str(tmp_path)).method == str(local.method)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"method": "derta"}', '{"schema": "derta/origin/1", "method": "untouched"}',
+     '{"schema": "derta/origin/1", "method": ["derta"]}'],
+)  # fmt: skip
+def test_a_note_that_derta_did_not_write_says_nothing(text: str, tmp_path: Path) -> None:
+    (tmp_path / NOTE_NAME).write_text(text)
+    assert find_origin("folder", str(tmp_path)) == Origin(None)
 
 
 def test_models_without_words_are_measured_with_those_of_the_others() -> None:

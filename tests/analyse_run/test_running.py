@@ -13,6 +13,7 @@ import torch
 
 from derta.analyse_run import AnalysisOptions, run_analysis
 from derta.analyse_run import running as module
+from derta.analyse_run.origin import Origin
 from derta.analysis.readings import Reading, analysis_folder, load_readings, read_about
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.sample import sample_triples
@@ -128,7 +129,7 @@ def test_the_first_model_is_the_reference_and_has_no_divergence(analysed: Path) 
     assert about is not None
     assert about["reference"] == "one"
     assert about["refusal_words"] == ["Sorry"]
-    assert about["method"] == "untouched"
+    assert about["method"] is None  # a folder may have been trained in any way
     assert about["tokens"] == sum(len(each.tokens) for each in of_model(analysed, "two"))
 
 
@@ -142,6 +143,19 @@ def test_the_folder_is_private_and_holds_all_figures_and_no_states(analysed: Pat
     assert figures["models"] == ["one", "two"]
     assert figures["detection"]["two"]["auc"]["harmful_responses"] == 3
     assert figures["notes"] == []
+
+
+def test_a_model_of_unknown_training_is_in_no_method_and_a_note_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[dict[str, str]] = []
+    monkeypatch.setattr(module, "analyse", lambda *_, methods, **__: given.append(methods) or {})
+    origins = {"one": Origin(None), "two": Origin("rto", words=("Sorry",))}
+    monkeypatch.setattr(module, "find_origins", lambda _: origins)
+    assert notes_of(folder) == (
+        "one: not in the table of training methods: how it was trained is not known"
+    )
+    assert given == [{"two": "rto"}]
 
 
 # --- what is not read again -------------------------------------------------------------------

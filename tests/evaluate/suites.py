@@ -82,9 +82,11 @@ def silent(_: str) -> Iterator[Callable[[int, int], None]]:
     yield lambda *_: None
 
 
-def run_tiny(models: list[Path] | list[str], output: Path, plan: Plan) -> dict[str, Any]:
+def run_tiny(
+    models: list[Path] | list[str], output: Path, plan: Plan, *, overwrite: bool = False
+) -> dict[str, Any]:
     """Run a suite without showing anything."""
-    return run_suite([str(model) for model in models], plan, output, silent)
+    return run_suite([str(each) for each in models], plan, output, silent, overwrite=overwrite)
 
 
 def finished(output: Path) -> Counter[tuple[str, str, str]]:

@@ -27,6 +27,7 @@ from derta.evaluate.judging import (
     make_judge,
     rate_offline,
     read_responses,
+    require_copy_path,
     verdict,
     write_judged,
 )
@@ -318,6 +319,104 @@ def test_texts_are_masked_until_they_are_revealed(tmp_path: Path) -> None:
     assert [row["verdict"] for row in written] == ["UNSAFE", "ERROR"]
     assert written[1]["reason"] == "no reply"
     assert [row.response for row in read_responses(tmp_path / "out.jsonl")] == ["=cmd()", REFUSAL]
+
+
+def test_columns_of_ones_own_are_in_the_copy_with_their_texts_masked(tmp_path: Path) -> None:
+    own = {
+        "row": 7,
+        "topic": "fraud/small-2",
+        "comment": "a plain remark",
+        "said_after": "\u80cc\u540e",
+        "turns": ["the first", {"role": "x"}],
+        "kept": True,
+        "nothing": None,
+    }
+    path = tmp_path / "theirs.jsonl"
+    path.write_text(
+        json.dumps({"goal": QUESTION, "output": STEPS, **own})
+        + "\n"
+        + json.dumps({"goal": QUESTION, "output": REFUSAL, "late": 1})
+        + "\n"
+    )
+    rows = read_responses(path)
+    for name in ("out.jsonl", "out.csv"):
+        write_judged(tmp_path / name, rows, [UNSAFE, SAFE])
+        assert "remark" not in (tmp_path / name).read_text("utf-8")
+        write_judged(tmp_path / f"shown-{name}", rows, [UNSAFE, SAFE], reveal=True)
+    masked, second = lines_of(tmp_path / "out.jsonl")
+    assert (masked["row"], masked["topic"], masked["kept"]) == (7, "fraud/small-2", True)
+    assert masked["nothing"] is None
+    # Scripts without spaces put a sentence into a word.
+    assert (masked["comment"], masked["said_after"]) == ("▒ ▒▒▒▒▒ ▒▒▒▒▒▒", "▒▒")
+    assert set(masked["turns"]) <= set("▒ ")
+    assert second["late"] == 1
+    assert "goal" not in masked  # it is called question
+    assert {name: lines_of(tmp_path / "shown-out.jsonl")[0][name] for name in own} == own
+    with (tmp_path / "shown-out.csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert table[0]["turns"] == '["the first", {"role": "x"}]'
+    assert (table[0]["late"], table[1]["late"]) == ("", "1")
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def test_an_earlier_judges_verdict_stands_beside_the_new_one(tmp_path: Path) -> None:
+    first, second, third = (tmp_path / f"{each}.jsonl" for each in ("first", "second", "third"))
+    write_judged(first, [response(STEPS, label="SAFE")], [UNSAFE], reveal=True)
+    write_judged(second, read_responses(first), [SAFE], reveal=True)
+    write_judged(third, read_responses(second), ["no reply"], reveal=True)
+    (found,) = lines_of(third)
+    assert (found["label"], found["verdict"], found["given_verdict"]) == ("SAFE", "ERROR", "SAFE")
+    assert "given_given_verdict" not in found
+
+
+def test_a_columns_name_is_no_formula_either(tmp_path: Path) -> None:
+    rows = [response(REFUSAL, others={"=cmd()": "x"})]
+    write_judged(tmp_path / "out.csv", rows, [SAFE])
+    assert (tmp_path / "out.csv").read_text("utf-8").splitlines()[0].endswith(",'=cmd()")
+
+
+def test_half_a_surrogate_pair_is_no_reason_to_lose_the_verdicts(tmp_path: Path) -> None:
+    write_judged(tmp_path / "out.jsonl", [response("a \ud800")], [SAFE], reveal=True)
+    assert lines_of(tmp_path / "out.jsonl")[0]["response"] == "a ?"
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+def test_a_judged_copy_may_be_replaced_and_an_empty_file(name: str, tmp_path: Path) -> None:
+    source, path = tmp_path / "mine.jsonl", tmp_path / name
+    source.write_text("{}\n")
+    require_copy_path(path, source)
+    path.write_text("")
+    require_copy_path(path, source)
+    write_judged(path, [response(STEPS, others={"a\nb": 1})], [UNSAFE])
+    require_copy_path(path, source)
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.csv"])
+@pytest.mark.parametrize("text", ['{"id": "1"}\n', "id,model\n", "[1]\n", "7\n", "\n", "\x00\xe9"])
+def test_no_other_file_is_replaced_by_a_judged_copy(name: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text, "latin-1")
+    with pytest.raises(DataError, match=r"no judged copy.*-o"):
+        require_copy_path(path, tmp_path / "mine.jsonl")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError, match="a folder"):
+        require_copy_path(tmp_path / "folder", tmp_path / "mine.jsonl")
+
+
+def test_the_responses_are_not_replaced_through_a_link_either(tmp_path: Path) -> None:
+    source = tmp_path / "mine.jsonl"
+    # Even a copy that is judged again stays.
+    write_judged(source, [response(STEPS)], [UNSAFE], reveal=True)
+    (tmp_path / "soft.jsonl").symlink_to(source)
+    (tmp_path / "hard.jsonl").hardlink_to(source)
+    for name in ("mine.jsonl", "soft.jsonl", "hard.jsonl"):
+        with pytest.raises(DataError, match="overwrite the responses"):
+            require_copy_path(tmp_path / name, source)
+        with pytest.raises(DataError, match="overwrite the responses"):
+            require_copy_path(source, tmp_path / name)
 
 
 def test_the_summary_counts_cells_and_agreement_with_labels() -> None:

@@ -197,7 +197,8 @@ def test_more_scenarios_another_judge_and_another_model_ask_only_for_what_is_mis
     found = run_tiny(models, tmp_path, tiny_plan("direct", "prefill", judge="rubric:mockllm/model"))
     assert generated(tmp_path) == third
     assert found["judge"] == "rubric:mockllm/model"
-    run_tiny(models, tmp_path, tiny_plan("direct", overrides=("questions=2",)))
+    fewer = tiny_plan("direct", "prefill", overrides=("questions=2",))
+    run_tiny(models, tmp_path, fewer)
     assert generated(tmp_path) == third
 
 
@@ -211,7 +212,8 @@ def test_another_seed_or_limit_asks_anew(models: list[Path], tmp_path: Path) -> 
     before = finished(tmp_path)
     run_tiny(models[:1], tmp_path, tiny_plan("sampling", "direct", overrides=("max_tokens=4",)))
     assert len(finished(tmp_path)) == 2 * len(before)
-    found = run_tiny(models[:1], tmp_path, tiny_plan("sampling", overrides=("seed=1",)))
+    plan = tiny_plan("sampling", overrides=("seed=1",))
+    found = run_tiny(models[:1], tmp_path, plan, overwrite=True)
     assert found["seed"] == 1
     assert len(finished(tmp_path)) == 2 * len(before) + 3
 
@@ -232,6 +234,68 @@ def test_a_moved_model_keeps_its_answers(tmp_path: Path) -> None:
     (tmp_path / "model").rename(tmp_path / "elsewhere" / "model")
     run_tiny([tmp_path / "elsewhere/model"], tmp_path / "suite", tiny_plan("direct"))
     assert set(finished(tmp_path / "suite").values()) == {1}
+
+
+# --- earlier figures ---------------------------------------------------------------------------
+
+
+def written(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in output.iterdir() if path.is_file()}
+
+
+def test_figures_that_a_call_doesn_t_name_are_an_error_before_any_work(
+    models: list[Path], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.jsonl"
+    mine.write_text('{"question": "How do I skip a queue?"}\n')
+    output = tmp_path / "suite"
+    run_tiny(models, output, tiny_plan("direct", "adaptive"))
+    before, answers = written(output), finished(output)
+    for named, plan, told in (
+        (models[:1], tiny_plan("direct", "adaptive"), f"models: {models[1]}"),
+        (models, tiny_plan("direct", "benign"), "scenarios: adaptive"),
+        (models, tiny_plan("direct", "adaptive", questions=str(mine)), "questions: sample"),
+        (["mockllm/model"], tiny_plan("benign"), f"{models[0]}, {models[1]}; scenarios: direct, a"),
+    ):
+        with pytest.raises(DataError) as caught:
+            run_tiny(named, output, plan)
+        assert told in str(caught.value)
+        assert str(output / "evaluation.json") in str(caught.value)
+        assert "--output" in str(caught.value)
+        assert "--overwrite" in str(caught.value)
+        assert written(output) == before
+    found = run_tiny(models[:1], output, tiny_plan("direct"), overwrite=True)
+    assert list(found["models"]) == ["one"]
+    assert finished(output) == answers
+
+
+def test_an_interrupted_suite_goes_on_whatever_it_is_asked_for(
+    models: list[Path], tmp_path: Path
+) -> None:
+    run_tiny(models, tmp_path, tiny_plan("direct"))
+    (tmp_path / "evaluation.json").unlink()  # it is written last
+    run_tiny(models[:1], tmp_path, tiny_plan("direct"))
+    (tmp_path / "evaluation.json").write_text("{")
+    run_tiny(models[1:], tmp_path, tiny_plan("direct"))
+    assert set(finished(tmp_path).values()) == {1}
+
+
+def test_models_of_one_name_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    first, second = (save_model(tmp_path / each / "model", seed=3) for each in ("a", "b"))
+    save_model(second, seed=4)
+    run_tiny([first], tmp_path / "suite", tiny_plan("direct"))
+    with pytest.raises(DataError, match=r"models: .*a/model"):
+        run_tiny([second], tmp_path / "suite", tiny_plan("direct"))
+    found = run_tiny([second, first], tmp_path / "suite", tiny_plan("direct"))
+    assert list(found["models"]) == ["b/model", "a/model"]
+
+
+def test_a_file_of_the_quickstart_is_not_replaced(models: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "evaluation.json").write_text('{"depths": []}')
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match=r"didn't write this file.*--output"):
+            run_tiny(models[:1], tmp_path, tiny_plan("direct"), overwrite=overwrite)
+    assert [path.name for path in tmp_path.iterdir()] == ["evaluation.json"]
 
 
 # --- what can't be measured --------------------------------------------------------------------

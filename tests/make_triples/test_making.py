@@ -26,8 +26,8 @@ from derta.make_triples import (
     MakeReport,
     load_make_settings,
     make_data,
-    making,
     print_make_report,
+    row_files,
 )
 from derta.refusal import judge_refusal
 from derta.terminal import console
@@ -508,19 +508,43 @@ def test_a_run_that_died_while_it_wrote_goes_on(
 ) -> None:
     FakeModel(monkeypatch, complies)
     make(tmp_path)
-    write = making.write_atomically
+    write = row_files.write_atomically
 
     def die(path: Path, text: str) -> None:
         if path.name == place:
             raise KeyboardInterrupt
         write(path, text)
 
-    monkeypatch.setattr(making, "write_atomically", die)
+    monkeypatch.setattr(row_files, "write_atomically", die)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path, "seed=1", harmful=HARMFUL[:2], benign=BENIGN[:1])
-    monkeypatch.setattr(making, "write_atomically", write)
+    monkeypatch.setattr(row_files, "write_atomically", write)
     report = make(tmp_path, "seed=1", harmful=HARMFUL[:2], benign=BENIGN[:1])
     assert (report.triples, report.helpful) == (2, 1)
+
+
+def test_rows_that_a_later_call_has_none_of_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = FakeModel(monkeypatch, complies)
+    make(tmp_path)
+    made = tmp_path / "made"
+    before = {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()}
+    calls = len(fake.calls)
+    said = error_of(tmp_path, benign=None)
+    assert "helpful.jsonl" in said
+    assert "no benign questions" in said
+    assert "another folder with -o" in said
+    assert len(fake.calls) == calls, "it is said before anything is asked"
+    FakeModel(monkeypatch, lambda _, __: REFUSES)
+    said = error_of(tmp_path, "max_tokens=300")  # the helpful rows are there, no triple is
+    assert "triples.jsonl" in said
+    assert "left out 3 questions, the first because: no compliant response" in said
+    assert {path.name: path.read_bytes() for path in made.iterdir() if path.is_file()} == before
+    # Moved away, it is in nobody's way.
+    (made / "helpful.jsonl").rename(tmp_path / "elsewhere.jsonl")
+    assert make(tmp_path, benign=None).triples == 3
+    assert not (made / "helpful.jsonl").exists()
 
 
 def test_a_limit_of_none_is_an_error_and_takes_no_rows_away(

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from derta.errors import DataError
 from derta.evaluate import judging
 from derta.evaluate.log_store import read_logged_samples
 from derta.judges.verdicts import Judgement, Verdict
@@ -52,6 +53,10 @@ def test_a_local_models_last_try_begins_with_a_compliant_opening(
     assert all(
         row["rejected"].startswith("Well,") for row in rows_of(tmp_path / "made" / "triples.jsonl")
     )
+    with pytest.raises(DataError, match=r"triples\.jsonl: it is there already"):
+        make(tmp_path, "tries=2", "max_tokens=4", "benign_max_tokens=4", "prefilled=false",
+             model=model)  # fmt: skip
+    (tmp_path / "made" / "triples.jsonl").unlink()
     off = make(tmp_path, "tries=2", "max_tokens=4", "benign_max_tokens=4", "prefilled=false",
                model=model)  # fmt: skip
     assert (off.triples, off.content["calls"]) == (0, 0)

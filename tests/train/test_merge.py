@@ -21,7 +21,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from derta.errors import ModelError, RecipeError
 from derta.train.merge import merge_run
-from derta.train.recipe import Recipe, dump_recipe
+from derta.train.origin_note import read_origin_note
+from derta.train.recipe import Recipe, dump_recipe, load_recipe
 from tests.tiny import PEFT_WARNING, tiny_model, tiny_tokenizer
 
 pytestmark = pytest.mark.filterwarnings(PEFT_WARNING)
@@ -141,6 +142,9 @@ def test_tokenizer_and_card_lie_beside_the_weights_and_nothing_of_the_adapter(
     output = merge_run(run, tmp_path / "deep" / "merged")
     names = {path.name for path in output.iterdir()}
     assert {"model.safetensors", "config.json", "tokenizer.json", "README.md"} <= names
+    note = read_origin_note(output)
+    assert note is not None
+    assert note.method == str(load_recipe(run / "recipe.yaml").method).replace("-", "_")
     assert not any("adapter" in name for name in names)
     tokenizer = AutoTokenizer.from_pretrained(output)
     assert tokenizer.chat_template == tiny_tokenizer().chat_template

@@ -1,26 +1,36 @@
 """How a model was trained, as far as its folder says: method, seed, base model, refusal words.
 
-Covered: run folders of `derta train` and `derta quickstart`, adapters, whole models. Not covered:
-what a merged model was made from; its folder doesn't say it in a form to rely on.
+Covered: run folders of `derta train` and `derta quickstart`, what `derta merge` wrote, adapters,
+models that others were trained from. Not covered: any other whole model; anybody may have trained
+it in any way, so its method is not known.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.errors import TokenizerError
-from derta.train.recipe import Recipe, load_recipe
+from derta.train.origin_note import read_origin_note, trained_words
+from derta.train.recipe import load_recipe
 
-__all__ = ["DEFAULT_WORD", "Origin", "find_origin", "refusal_ids_of", "words_for"]
+__all__ = [
+    "DEFAULT_WORD",
+    "Origin",
+    "find_origin",
+    "refusal_ids_of",
+    "with_untouched_bases",
+    "words_for",
+]
 
 DEFAULT_WORD = "Sorry"
 """Where nothing says another word."""
-_UNTOUCHED = ("default", "folder", "hub")
+_WHOLE = ("folder", "hub")
+"""Kinds of models that others may have been trained from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +61,49 @@ def find_origin(kind: str, reference: str) -> Origin:
     if kind == "run":
         run = folder if (folder / "recipe.yaml").is_file() else folder.parent
         recipe = load_recipe(run / "recipe.yaml")
-        words = _words(recipe, _json(run / "manifest.json"))
+        words = trained_words(recipe, _json(run / "manifest.json"))
         return Origin(str(recipe.method).replace("-", "_"), recipe.seed, recipe.model, words)
     if kind == "adapter":
         base = _json(folder / "adapter_config.json").get("base_model_name_or_path")
         return Origin(None, base_model=None if base is None else str(base))
-    return Origin("untouched" if kind in _UNTOUCHED else None, base_model=reference)
+    if kind == "default":
+        return Origin("untouched", base_model=reference)
+    note = read_origin_note(folder) if kind == "folder" else None
+    return Origin(None) if note is None else Origin(*astuple(note))
+
+
+def with_untouched_bases(
+    origins: Mapping[str, Origin], references: Mapping[str, tuple[str, str]]
+) -> dict[str, Origin]:
+    """Recognise the models from which others of the same evaluation were trained.
+
+    Args:
+        origins: by model, each by itself (`find_origin`).
+        references: by model: its kind and its reference.
+
+    Returns:
+        The same, where a whole model of unknown origin that another one's recipe, adapter or note
+        names as its base is untouched.
+    """
+    bases = {
+        place
+        for origin in origins.values()
+        if origin.base_model is not None
+        for place in _places(origin.base_model)
+    }
+    found = dict(origins)
+    for name, (kind, reference) in references.items():
+        unknown = origins[name].method is None and kind in _WHOLE
+        if unknown and bases & _places(reference):
+            found[name] = Origin("untouched", base_model=reference)
+    return found
+
+
+def _places(reference: str) -> set[str]:
+    """Name a model as it is written and, if it is a folder, by its place, through links."""
+    name = reference.removeprefix("derta/").rstrip("/")
+    path = Path(name).expanduser()
+    return {name, str(path.resolve())} if path.exists() else {name}
 
 
 def words_for(own: Origin, others: Iterable[Origin], asked: tuple[str, ...]) -> tuple[str, ...]:
@@ -104,18 +151,6 @@ def refusal_ids_of(
             "probability can't be read. Name one that is: --refusal-word WORD"
         ) from next(iter(problems.values()), None)
     return found, list(problems)
-
-
-def _words(recipe: Recipe, manifest: dict[str, Any]) -> tuple[str, ...]:
-    by_language: Any = manifest.get("refusal_words")  # what `auto` came to
-    if isinstance(by_language, dict):
-        words = [each.get("word") for each in by_language.values() if isinstance(each, dict)]
-    elif isinstance(recipe.refusal_words, dict):
-        words = list(recipe.refusal_words.values())
-    else:
-        words = []
-    named = [recipe.refusal_word, *(word for word in words if isinstance(word, str) and word)]
-    return tuple(dict.fromkeys(named))
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -15,7 +15,13 @@ from typing import Any
 from derta.analyse_run.choosing import choose_outcomes
 from derta.analyse_run.fed import LoggedAnswers, fed_tokens, held_out_tokens
 from derta.analyse_run.held_out import HeldOut, held_out_texts
-from derta.analyse_run.origin import Origin, find_origin, refusal_ids_of, words_for
+from derta.analyse_run.origin import (
+    Origin,
+    find_origin,
+    refusal_ids_of,
+    with_untouched_bases,
+    words_for,
+)
 from derta.analyse_run.reading import Text, own_text, shared_text, texts_key
 from derta.analysis.outcomes import Outcome
 from derta.analysis.readings import read_about
@@ -170,13 +176,17 @@ def find_origins(evaluation: Mapping[str, Any]) -> dict[str, Origin]:
     Args:
         evaluation: the content of evaluation.json.
     """
+    references = {
+        str(each["name"]): (str(each["kind"]), str(each["reference"]))
+        for each in evaluation["subjects"]
+    }
     origins = {}
-    for each in evaluation["subjects"]:
+    for name, (kind, reference) in references.items():
         try:
-            origins[str(each["name"])] = find_origin(str(each["kind"]), str(each["reference"]))
+            origins[name] = find_origin(kind, reference)
         except DertaError:
-            origins[str(each["name"])] = Origin(None)
-    return origins
+            origins[name] = Origin(None)
+    return with_untouched_bases(origins, references)
 
 
 def _check_names(entries: Sequence[Mapping[str, Any]], wanted: Sequence[str]) -> None:

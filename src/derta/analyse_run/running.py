@@ -81,7 +81,14 @@ def run_analysis(folder: Path, options: AnalysisOptions, stage: Stage) -> dict[s
         notes += [str(note) for note in about.get("notes", [])]
     with stage("Figures") as progress:
         progress(0, 1)
-        results = _figures(folder, evaluation, outcomes, origins)
+        methods = _methods(folder, origins)
+        results = _figures(folder, evaluation, outcomes, methods)
+        if methods:
+            notes += [
+                f"{name}: not in the table of training methods: how it was trained is not known"
+                for name in origins
+                if name not in methods
+            ]
         results["notes"] = list(dict.fromkeys(notes))
         path = analysis_folder(folder) / "analysis.json"
         write_atomically(path, json.dumps(results, indent=1) + "\n")
@@ -89,17 +96,22 @@ def run_analysis(folder: Path, options: AnalysisOptions, stage: Stage) -> dict[s
     return results
 
 
-def _figures(
-    folder: Path,
-    evaluation: Mapping[str, Any],
-    outcomes: Sequence[Outcome],
-    origins: Mapping[str, Origin],
-) -> dict[str, Any]:
+def _methods(folder: Path, origins: Mapping[str, Origin]) -> dict[str, str]:
+    """Say how models were trained, now or when they were read; the unknown ones are left out."""
     methods = {}
     for name, origin in origins.items():
         method = (read_about(folder, name) or {}).get("method") or origin.method
         if method is not None:
             methods[name] = str(method)
+    return methods
+
+
+def _figures(
+    folder: Path,
+    evaluation: Mapping[str, Any],
+    outcomes: Sequence[Outcome],
+    methods: Mapping[str, str],
+) -> dict[str, Any]:
     return analyse(
         outcomes,
         load_readings(folder),

@@ -204,7 +204,7 @@ def _add_evaluate(commands: Any) -> None:
 examples:
   derta evaluate smollm2-135m-instruct runs/quickstart/derta
   derta evaluate runs/mine --scenarios prefill code_attack prefill.depths=[0,20]
-  derta evaluate runs/mine --budget paper --questions harmbench
+  derta evaluate runs/mine --budget paper --questions harmbench --output runs/harmbench
   derta evaluate openai/my-model --scenarios paper --judge rubric:openai/a-judge
   derta evaluate --list              the scenarios, and the keys of key=value
 
@@ -265,6 +265,12 @@ is a provider, too). Attackers and judges likewise, derta/ before local ones."""
         type=Path,
         metavar="DIR",
         help="the folder of the suite (default: runs/evaluation-BUDGET)",
+    )
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="drop the figures of models, scenarios and questions that the folder has and this "
+        "call doesn't name; without it they are an error",
     )
     parser.add_argument(
         "--reveal", action="store_true", help="write responses.csv without masking its texts"

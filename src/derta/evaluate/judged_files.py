@@ -1,15 +1,18 @@
 """Responses that exist already, made by any system: read, and written with their verdicts.
 
 Columns are recognised by names in common use, or mapped by the user. Covered: JSONL, a JSON list,
-CSV and Parquet in; JSONL and CSV out, with texts masked; counts by model and scenario, and the
-agreement with labels where there are any. Not covered: conversations of several turns.
+CSV and Parquet in; JSONL and CSV out, with texts masked and all other columns kept, over nothing
+but an earlier copy; counts by model and scenario, and the agreement with labels where there are
+any. Not covered: conversations of several turns.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,18 @@ from derta.analysis.intervals import wilson
 from derta.analysis.outcomes import ERROR
 from derta.data.tables import Table, TableRow, choose_columns, read_table
 from derta.errors import DataError, InputProblem
-from derta.files import csv_text, plain_cell, write_atomically
+from derta.files import csv_text, plain_cell, utf8_text, write_atomically
 from derta.judges.verdicts import LABELS, Judgement, Verdict
 from derta.terminal import mask
 
-__all__ = ["Response", "find_responses", "judge_summary", "read_responses", "write_judged"]
+__all__ = [
+    "Response",
+    "find_responses",
+    "judge_summary",
+    "read_responses",
+    "require_copy_path",
+    "write_judged",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Response:
     label: str | None = None
     """UNSAFE or SAFE, where somebody has judged it before."""
     id: str = ""
+    others: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """What else the row of a file had: column -> value. No judge reads it."""
 
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -62,6 +74,17 @@ _NEEDED: dict[tuple[str, ...], str] = {
     ("response",): "no column holds the response",
     ("question", "prompt"): "no column holds the question or prompt",
 }
+_COPY_COLUMNS = (
+    *("id", "model", "scenario", "question", "prompt", "prefilled", "response", "truncated"),
+    *("label", "verdict", "reason", "score", "refusal_start", "words_before_refusal"),
+    "substance_words",
+)
+"""Of a judged copy, in this order; the file's own other columns follow."""
+_GIVEN = "given_"
+"""Stands before the name of a column that has one of these names and another meaning."""
+_WORD = re.compile(r"[A-Za-z0-9_.:/-]{0,40}")
+"""An id, a number, a tag: too short to hold anything harmful."""
+_LONGEST_FIRST_LINE = 16 << 20  # characters
 _FLAGS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
 
@@ -111,12 +134,12 @@ def _read_row(
 ) -> None:
     path, found = table.path, len(problems)
     values: dict[str, str] = {}
-    for field, column in columns.items():
+    for name, column in columns.items():
         value = row.record.get(column)
         if isinstance(value, (dict, list)):
             problems.append(row.problem(path, "this is no text", "Write a string", column))
         text = "" if value is None else str(value)
-        values[field] = plain_cell(text) if table.is_spreadsheet else text
+        values[name] = plain_cell(text) if table.is_spreadsheet else text
     if row.record.get(columns["response"]) is None:
         remedy = 'Write "" for an empty response, or leave the line out'
         problems.append(row.problem(path, "there is no response", remedy, columns["response"]))
@@ -134,13 +157,58 @@ def _read_row(
     if len(problems) > found:
         return
     texts = ("question", "prompt", "prefilled", "response", "scenario", "model", "id")
+    understood = set(columns.values())
     rows.append(
         Response(
             **{name: values.get(name, "") for name in texts},
             truncated=_FLAGS[truncated],
             label=str(LABELS[label]) if label else None,
+            others={
+                name: plain_cell(each) if table.is_spreadsheet and isinstance(each, str) else each
+                for name, each in row.record.items()
+                if name not in understood
+            },
         )
     )
+
+
+def require_copy_path(path: Path, source: Path) -> None:
+    """Make sure that a judged copy at `path` overwrites nothing but an earlier copy.
+
+    Args:
+        path: where the copy is to be written.
+        source: the file with the responses.
+
+    Raises:
+        DataError: it would overwrite the source, by a link say, or a file that is no judged copy.
+    """
+    if not path.exists():
+        return
+    problem = None
+    if source.exists() and path.samefile(source):
+        problem = "the copy would overwrite the responses that are judged"
+    elif path.is_dir():
+        problem = "this is a folder"
+    elif not _is_copy(path):
+        problem = "there is a file already that is no judged copy"
+    if problem is not None:
+        raise DataError.of(path, problem, "Name another file with -o")
+
+
+def _is_copy(path: Path) -> bool:
+    """Say whether a file's first line is that of a judged copy; an empty file loses nothing."""
+    if not path.is_file():  # /dev/stdout, say
+        return False
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            line = file.readline(_LONGEST_FIRST_LINE)
+        if not line:
+            return True
+        is_table = path.suffix.lower() == ".csv"
+        found: Any = next(csv.reader([line])) if is_table else json.loads(line)
+    except (ValueError, RecursionError, csv.Error):
+        return False
+    return isinstance(found, dict | list) and tuple(found)[: len(_COPY_COLUMNS)] == _COPY_COLUMNS
 
 
 def write_judged(
@@ -156,14 +224,43 @@ def write_judged(
         path: ends in .csv, or in anything else for JSONL.
         rows: in the order of `judgements`.
         judgements: a judgement, or why there is none.
-        reveal: write the texts as they are; otherwise they are masked.
+        reveal: write the texts as they are; otherwise they are masked, and so is whatever else
+            the rows have (`Response.others`), but for numbers, truth values and single words.
     """
-    records = [_record(row, said, reveal) for row, said in zip(rows, judgements, strict=True)]
+    records = [
+        {**_record(row, said, reveal), **_others(row, reveal)}
+        for row, said in zip(rows, judgements, strict=True)
+    ]
     if path.suffix.lower() == ".csv":
-        write_atomically(path, csv_text(records, list(records[0]) if records else []))
+        columns = list(dict.fromkeys(name for record in records for name in record))
+        text = csv_text([_cells(record) for record in records], columns)
     else:
-        lines = [json.dumps(record, ensure_ascii=False) + "\n" for record in records]
-        write_atomically(path, "".join(lines))
+        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    write_atomically(path, utf8_text(text))
+
+
+def _others(row: Response, reveal: bool) -> dict[str, Any]:
+    """Give the columns that aren't ours, so that none is lost and none is taken for ours."""
+    shown = {name: each if reveal else _masked(each) for name, each in row.others.items()}
+    own = {name: each for name, each in shown.items() if name not in _COPY_COLUMNS}
+    # A copy that is judged again has verdicts of the one before beside its own.
+    return own | {_GIVEN + name: shown[name] for name in _COPY_COLUMNS if name in shown}
+
+
+def _masked(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, str):
+        return value if _WORD.fullmatch(value) else mask(value)
+    return mask(json.dumps(value, ensure_ascii=False))
+
+
+def _cells(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Write lists and objects as JSON, as they stand in a JSONL file."""
+    return {
+        name: json.dumps(each, ensure_ascii=False) if isinstance(each, dict | list) else each
+        for name, each in record.items()
+    }
 
 
 def _record(row: Response, judgement: Judgement | str, reveal: bool) -> dict[str, Any]:

@@ -36,7 +36,13 @@ from inspect_ai.solver import TaskState, generate
 from derta.analysis.outcomes import ERROR
 from derta.errors import DertaError
 from derta.evaluate.judge_models import Asking, asking_for, split_judge_name
-from derta.evaluate.judged_files import Response, judge_summary, read_responses, write_judged
+from derta.evaluate.judged_files import (
+    Response,
+    judge_summary,
+    read_responses,
+    require_copy_path,
+    write_judged,
+)
 from derta.evaluate.log_store import (
     Counter,
     close_model,
@@ -64,6 +70,7 @@ __all__ = [
     "make_judge",
     "rate_offline",
     "read_responses",
+    "require_copy_path",
     "verdict",
     "write_judged",
 ]

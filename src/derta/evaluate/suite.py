@@ -29,6 +29,7 @@ from derta.analysis.shares import HARMFUL, summarise
 from derta.data.encode import ChatEncoder
 from derta.data.questions import QuestionSet, load_questions
 from derta.errors import RecipeError
+from derta.evaluate.earlier_figures import require_no_figures_lost
 from derta.evaluate.generation import Answer, run_samples
 from derta.evaluate.helpfulness_stage import compare_all, measure_subject
 from derta.evaluate.judging import Judge, Response, judge_responses, make_judge
@@ -127,7 +128,14 @@ def make_plan(
     return Plan(chosen, settings, budget, harmful, harmless, make_judge(judge), attacker, command)
 
 
-def run_suite(references: Sequence[str], plan: Plan, output: Path, stage: Screen) -> dict[str, Any]:
+def run_suite(
+    references: Sequence[str],
+    plan: Plan,
+    output: Path,
+    stage: Screen,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Any]:
     """Measure models, or read what the folder holds already.
 
     Args:
@@ -135,16 +143,25 @@ def run_suite(references: Sequence[str], plan: Plan, output: Path, stage: Screen
         plan: what is measured.
         output: the suite's folder.
         stage: shows stages and their progress.
+        overwrite: drop the figures of models, scenarios and questions that an earlier call
+            measured here and this one doesn't name; else they are an error.
 
     Returns:
         The content of evaluation.json.
 
     Raises:
-        DertaError: a model, a scenario's file or the judge can't be used.
+        DertaError: a model, a scenario's file or the judge can't be used, or figures would be lost.
         KeyboardInterrupt: it was interrupted; the same call goes on.
     """
-    prepare_run_folder(output)
     subjects = make_subjects(references, batch_size=plan.settings.batch_size)
+    require_no_figures_lost(
+        output,
+        subjects,
+        plan.scenarios,
+        [plan.harmful.name, plan.benign.name],
+        overwrite=overwrite,
+    )
+    prepare_run_folder(output)
     write_atomically(output / "settings.yaml", dump_yaml(plan.settings.model_dump(mode="json")))
     outcomes: list[Outcome] = []
     skipped: list[dict[str, str]] = []

@@ -6,15 +6,14 @@
     <output>/logs/, judge/     inspect-ai's logs: all that was generated; nothing is asked twice
 
 The rows are made anew from the logs each time, which costs no call. Covered: one question set of
-each kind, in one process. Not covered: importing rows that exist, uploading anything anywhere.
+each kind, in one process. Not covered: which files may be replaced
+(`derta.make_triples.row_files`), importing rows that exist, uploading anything anywhere.
 """
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 import importlib.metadata
-import json
 import platform
 import time
 from collections import Counter
@@ -24,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 from derta import __version__
-from derta.data.made_files import hash_file, is_there
 from derta.data.models import DEFAULT_MODEL
 from derta.data.questions import Question, QuestionSet
 from derta.data.tables import HubLoader
-from derta.errors import DataError, InputProblem, ModelError
+from derta.errors import DataError, ModelError
 from derta.evaluate.judging import make_judge
-from derta.files import prepare_run_folder, write_atomically
+from derta.files import prepare_run_folder
 from derta.make_triples.asked import Asked, LeftOut, choose_questions, load_sets
 from derta.make_triples.asking import Budget, Models
 from derta.make_triples.refusals import SafeResponse, check_refusal_words
+from derta.make_triples.row_files import check_rows, has_rows, require_none, write_rows
 from derta.make_triples.settings import MakeSettings
 from derta.make_triples.stages import (
     Harmful,
@@ -49,8 +48,6 @@ __all__ = ["MAKE_NAME", "MakeReport", "make_data"]
 
 MAKE_NAME = "derta data make"
 """What a row's `source` is called."""
-_REPORT = "make.json"
-_ROW_FILES = ("triples.jsonl", "helpful.jsonl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +137,14 @@ def make_data(
         KeyboardInterrupt: it was interrupted; what was finished is kept.
     """
     started = time.monotonic()
-    _check_output(output)
+    check_rows(output, MAKE_NAME)
     if limit is not None and limit < 1:
         raise DataError.of(f"--limit {limit}", "the limit is below 1", "Leave it out for all rows")
     if safe_model is None:
         check_refusal_words(settings.refusal_words)
     sets = load_sets(questions, benign, settings, columns or {}, load_hub)
+    if "benign" not in sets:
+        require_none(output, ["helpful.jsonl"], "this call names no benign questions")
     references = _References(
         harmful_model or model, safe_model, model if "benign" in sets else None
     )
@@ -203,8 +202,8 @@ def make_data(
     }
     failed = _all_failed(triples, rows, work.left_out)
     # Where all calls failed, the rows of an earlier run stay.
-    if failed is None or not any(is_there(output / name) for name in _ROW_FILES):
-        _write_all(output, content, {"triples.jsonl": triples, "helpful.jsonl": rows})
+    if failed is None or not has_rows(output):
+        write_rows(output, MAKE_NAME, content, {"triples.jsonl": triples, "helpful.jsonl": rows})
     if failed is not None:
         raise failed
     return MakeReport(output, content, triples[0] if triples else None)
@@ -252,75 +251,6 @@ def _helpful_row(asked: Asked, helpful: Helpful, model: str) -> dict[str, Any]:
 
 def _topic(question: Question) -> dict[str, str]:
     return {} if question.topic is None else {"topic": question.topic}
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def _check_output(output: Path) -> None:
-    """Refuse a folder whose rows somebody else has made, or changed since they were.
-
-    Raises:
-        DataError: it is no folder, or rows would be lost.
-    """
-    if output.exists() and not output.is_dir():
-        raise DataError.of(output, "this is a file", "Name a folder for what is made")
-    said = output / _REPORT
-    written = _read_hashes(said)
-    problems = []
-    for path in (output / name for name in _ROW_FILES):
-        if not is_there(path):
-            continue
-        if not said.exists():
-            remedy = "Name another folder with -o; this one's file would be lost"
-            problems.append(InputProblem(str(path), f"{MAKE_NAME} didn't make this", remedy))
-        elif written is not None and not _is_written(path, written.get(path.name)):
-            problem = f"it was changed since {MAKE_NAME} wrote it"
-            remedy = "Move the file away first, or name another folder with -o: it would be lost"
-            problems.append(InputProblem(str(path), problem, remedy))
-    if problems:
-        raise DataError(problems)
-
-
-def _read_hashes(path: Path) -> dict[str, Any] | None:
-    """Read which hashes the files may have; None: derta didn't write them down then."""
-    try:
-        files = json.loads(path.read_text(encoding="utf-8"))["files"]
-    except (OSError, ValueError, RecursionError, KeyError, TypeError):
-        return None
-    return files if isinstance(files, dict) else None
-
-
-def _is_written(path: Path, hashes: Any) -> bool:
-    return isinstance(hashes, list) and path.is_file() and hash_file(path) in hashes
-
-
-def _hashes(path: Path, text: str) -> list[str]:
-    """List the SHA-256 that a file will have, and the one that it has now."""
-    new = [hashlib.sha256(text.encode()).hexdigest()] if text else []
-    return [*new, hash_file(path)] if is_there(path) else new
-
-
-def _write_all(
-    output: Path, content: dict[str, Any], rows: Mapping[str, Sequence[Mapping[str, Any]]]
-) -> None:
-    """Write the report and the rows; a file without rows would be an error to its readers.
-
-    The report comes first, with the hashes of the rows before and after: wherever a process is
-    killed, the next run knows the files as its own.
-    """
-    _check_output(output)  # hours may have passed
-    texts = {
-        name: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each)
-        for name, each in rows.items()
-    }
-    content["files"] = {name: _hashes(output / name, text) for name, text in texts.items()}
-    write_atomically(output / _REPORT, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
-    for name, text in texts.items():
-        if text:
-            write_atomically(output / name, text)
-        else:
-            (output / name).unlink(missing_ok=True)
 
 
 # --- make.json ---------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from derta.data.models import load_model, load_tokenizer, quiet_transformers
 from derta.errors import ModelError
 from derta.train.adapt import without_foreign_warnings
 from derta.train.card import write_card
+from derta.train.origin_note import write_origin_note
 from derta.train.recipe import load_recipe
 from derta.train.recipe_fields import Recipe
 
@@ -36,7 +37,7 @@ _FOREIGN_WARNINGS = (
 
 
 def merge_run(run: Path, output: Path, *, progress: Progress | None = None) -> Path:
-    """Write the whole model of a finished run into `output`, with its tokenizer and card.
+    """Write the whole model of a finished run into `output`, with its tokenizer, card and origin.
 
     The weights have the data type of the base model's files. A run with `quantization` trained its
     adapter on weights rounded to 4 bits; it is merged into the unrounded ones in bfloat16, so that
@@ -69,6 +70,7 @@ def merge_run(run: Path, output: Path, *, progress: Progress | None = None) -> P
         measured = run / "evaluation.json"
         evaluation = _read(measured) if measured.exists() else None
         write_card(temporary, recipe, manifest, training, evaluation, merged=True)
+        write_origin_note(temporary, recipe, manifest)
     return output
 
 

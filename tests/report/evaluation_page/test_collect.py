@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,23 @@ def test_a_folder_becomes_the_data_of_a_page(folder: Path) -> None:
         assert data.commands[section].startswith("derta ")
     assert data.commands["knowledge"] == f"derta analyse {folder}"
     assert data.commands["page"] == f"derta report {folder}"
+
+
+def test_a_model_is_untouched_only_where_that_is_known(tmp_path: Path) -> None:
+    made = tmp_path / "evaluation"
+    write_fake_run(made, models=3, questions=20)
+    shutil.rmtree(made / "analysis")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/recipe.yaml").write_text("model: owner/base\nmethod: harmful-prefix\n")
+    kinds = [("hub", "owner/base"), ("folder", "foreign"), ("run", f"{tmp_path / 'mine'}")]
+
+    def place(found: dict[str, Any]) -> None:
+        for subject, (kind, reference) in zip(found["subjects"], kinds, strict=True):
+            subject |= {"kind": kind, "reference": reference}
+
+    change(made, place)
+    first, _, third = (each["name"] for each in read(made / "evaluation.json")["subjects"])
+    assert collected(made).methods == {first: "untouched", third: "harmful_prefix"}
 
 
 def test_the_whole_page_is_made_without_torch(folder: Path, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from derta.analysis.readings import Reading, load_readings, read_about
 from derta.analysis.review_database import database_path, has_review, read_review
 from derta.analysis.shares import HARMFUL
 from derta.errors import DataError
+from derta.train.origin_note import read_origin_note
 
 __all__ = ["EVALUATION_SCHEMA", "EvaluationFolder", "read_folder"]
 
@@ -76,12 +77,7 @@ def read_folder(path: Path) -> EvaluationFolder:
     readings = load_readings(path)
     names = [str(each["name"]) for each in evaluation["subjects"]]
     abouts = {name: read_about(path, name) for name in names}
-    methods = {}
-    for each in evaluation["subjects"]:
-        about = abouts[str(each["name"])] or {}
-        method = about.get("method") or _method(each)
-        if method:
-            methods[str(each["name"])] = str(method)
+    methods = _methods(evaluation["subjects"], abouts)
     notes = [*_old(path, outcomes), *_unread(path, names, abouts, readings)]
     return EvaluationFolder(
         path,
@@ -192,18 +188,38 @@ def _unread(
     ]
 
 
-def _method(subject: Mapping[str, Any]) -> str | None:
-    """Say how a model was trained, where its reference tells: the default one, or a run folder."""
-    if subject.get("kind") == "default":
-        return "untouched"
+def _methods(
+    subjects: Sequence[Mapping[str, Any]], abouts: Mapping[str, Mapping[str, Any] | None]
+) -> dict[str, str]:
+    """Say how models were trained, where readings or references tell; leave out the others."""
+    recipes = {str(each["name"]): _recipe(each) for each in subjects}
+    bases = {recipe["model"] for recipe in recipes.values() if "model" in recipe}
+    methods = {}
+    for each in subjects:
+        name, kind = str(each["name"]), each.get("kind")
+        method = (abouts[name] or {}).get("method") or recipes[name].get("method")
+        named = kind in ("folder", "hub") and str(each.get("reference")).rstrip("/") in bases
+        if not method and (kind == "default" or named):
+            method = "untouched"  # the default model, or one from which another was trained
+        if method:
+            methods[name] = str(method)
+    return methods
+
+
+def _recipe(subject: Mapping[str, Any]) -> dict[str, str]:
+    """Read method and base model of a run or a merged model, as far as its folder says them."""
+    folder = Path(str(subject.get("reference")).removeprefix("derta/")).expanduser()
+    if subject.get("kind") == "folder":
+        note = read_origin_note(folder)
+        known = {} if note is None else {"method": note.method, "model": note.base_model}
+        return {key: value for key, value in known.items() if value}
     if subject.get("kind") != "run":
-        return None
+        return {}
+    run = folder if (folder / "recipe.yaml").is_file() else folder.parent
     try:
-        lines = (Path(str(subject.get("reference"))) / "recipe.yaml").read_text(encoding="utf-8")
+        lines = (run / "recipe.yaml").read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError, ValueError):
-        return None
-    for line in lines.splitlines():
-        key, _, value = line.partition(":")
-        if key == "method":
-            return value.strip() or None
-    return None
+        return {}
+    pairs = {key: value.strip().strip("'\"") for key, _, value in (x.partition(":") for x in lines)}
+    found = {"method": pairs.get("method", "").replace("-", "_"), "model": pairs.get("model", "")}
+    return {key: value.rstrip("/") for key, value in found.items() if value}
