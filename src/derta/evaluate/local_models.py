@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from derta.data.devices import place_for_inference
 from derta.data.models import (
     DEFAULT_MODEL,
     PromptFormat,
@@ -92,10 +93,10 @@ def describe_local_model(reference: str) -> tuple[LocalKind, str]:
 
 
 def load_local_model(reference: str) -> LocalModel:
-    """Load a model and its tokenizer.
+    """Load a model and its tokenizer, onto the device of this process.
 
     Raises:
-        ModelError: there is nothing by this name, or it can't be loaded.
+        ModelError: there is nothing by this name, or it can't be loaded or is too large.
         RecipeError: a run's recipe.yaml can't be used.
     """
     place = _find(reference)
@@ -103,17 +104,9 @@ def load_local_model(reference: str) -> LocalModel:
     tokenizer = _tokenizer(place)
     prompt_format: PromptFormat = "chat"
     if place.kind == "run":
-        from derta.train.run import load_trained_model
-
-        folder = _folder(place)
-        recipe = _recipe(folder)
-        prompt_format = recipe.prompt_format
-        model = load_trained_model(recipe, folder)
-    elif place.kind == "adapter":
-        model = _load_adapter(_folder(place))
-    else:
-        model = load_model(_loadable(place))
-    return LocalModel(reference, model.eval(), tokenizer, fingerprint, prompt_format)
+        prompt_format = _recipe(_folder(place)).prompt_format
+    model = place_for_inference(_weights(place), reference)
+    return LocalModel(reference, model, tokenizer, fingerprint, prompt_format)
 
 
 def load_local_tokenizer(reference: str) -> Any:
@@ -243,24 +236,37 @@ def _tokenizer(place: _Place) -> Any:
     return load_tokenizer(_loadable(place))
 
 
+def _weights(place: _Place) -> Any:
+    """Load a model where it is loaded: on the CPU, on which adapters are merged, too."""
+    if place.kind == "run":
+        from derta.train.run import load_trained_model
+
+        folder = _folder(place)
+        return load_trained_model(_recipe(folder), folder)
+    if place.kind == "adapter":
+        return _load_adapter(_folder(place))
+    return load_model(_loadable(place))
+
+
 def _load_adapter(folder: Path) -> Any:
     """Load an adapter on its base model."""
-    base = load_local_model(_base_of(folder))
+    base_name = _base_of(folder)
+    base = _weights(_find(base_name)).eval()
     if str(_json(folder / _ADAPTER_FILE).get("peft_type")).upper() == "LORA":
         from derta.train.merge import merge_adapter
 
-        return merge_adapter(base.model, folder)
+        return merge_adapter(base, folder)
     from peft import PeftModel
 
     from derta.train.adapt import without_foreign_warnings
 
     try:
         with without_foreign_warnings():
-            return PeftModel.from_pretrained(base.model, str(folder))
+            return PeftModel.from_pretrained(base, str(folder))
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")
         raise ModelError(
-            f"{folder}: the adapter can't be put on its base model {base.name!r}: {reason}. Check "
+            f"{folder}: the adapter can't be put on its base model {base_name!r}: {reason}. Check "
             f"base_model_name_or_path in {_ADAPTER_FILE}"
         ) from error
 
