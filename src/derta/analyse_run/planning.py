@@ -22,7 +22,7 @@ from derta.analysis.readings import read_about
 from derta.analysis.token_reading import DEFAULT_BATCH_SIZE
 from derta.errors import DertaError, ModelError
 from derta.evaluate.log_store import log_folder
-from derta.evaluate.subjects import Subject
+from derta.evaluate.subjects import Subject, without_format
 from derta.evaluate.weight_attacks import FINE_TUNING
 
 __all__ = ["DEFAULT_RESPONSES", "AnalysisOptions", "Plan", "Plans", "find_origins", "make_plans"]
@@ -173,7 +173,8 @@ def find_origins(evaluation: Mapping[str, Any]) -> dict[str, Origin]:
     origins = {}
     for each in evaluation["subjects"]:
         try:
-            origins[str(each["name"])] = find_origin(str(each["kind"]), str(each["reference"]))
+            reference = without_format(str(each["reference"]))
+            origins[str(each["name"])] = find_origin(str(each["kind"]), reference)
         except DertaError:
             origins[str(each["name"])] = Origin(None)
     return origins
