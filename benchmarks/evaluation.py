@@ -254,7 +254,7 @@ def main() -> int:
     console = Console(stderr=True)
     keep_freed_memory()
     tokenizer = load_tokenizer(DEFAULT_MODEL)
-    model: Any = load_model(DEFAULT_MODEL).eval()
+    model: Any = load_model(DEFAULT_MODEL, dtype="float32").eval()  # on the CPU
     report = {}
     if arguments.mixed is not None:
         report["mixed lengths, sorted"] = compare_mixed(

@@ -140,7 +140,7 @@ def main() -> None:
     answers = read_cache(arguments.cache)
     keep_freed_memory()
     end: int = encoder.tokenizer.eos_token_id
-    model = load_model(DEFAULT_MODEL).eval()
+    model = load_model(DEFAULT_MODEL, dtype="float32").eval()  # on the CPU
     arguments.cache.parent.mkdir(parents=True, exist_ok=True)
     generator = BatchGenerator(model, end_ids=[end], pad_id=end, batch_size=BATCH)
     with generator as batches, onednn_matmul():

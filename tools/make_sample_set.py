@@ -59,7 +59,7 @@ def answer(questions: list[dict[str, Any]], cache: Path) -> dict[str, dict[str, 
     tokenizer = load_tokenizer(DEFAULT_MODEL)
     tokenizer.padding_side = "left"
     encoder = ChatEncoder(tokenizer)
-    model = load_model(DEFAULT_MODEL).eval()
+    model = load_model(DEFAULT_MODEL, dtype="float32").eval()  # on the CPU
     encoded = {
         q["prompt"]: encoder.prompt_ids(Conversation.from_text(q["prompt"])) for q in missing
     }

@@ -28,7 +28,7 @@ from derta.analysis.readings import read_about
 from derta.analysis.token_reading import DEFAULT_BATCH_SIZE
 from derta.errors import DertaError, ModelError
 from derta.evaluate.log_store import log_folder
-from derta.evaluate.subjects import Subject
+from derta.evaluate.subjects import Subject, without_format
 from derta.evaluate.weight_attacks import FINE_TUNING
 
 __all__ = ["DEFAULT_RESPONSES", "AnalysisOptions", "Plan", "Plans", "find_origins", "make_plans"]
@@ -177,7 +177,7 @@ def find_origins(evaluation: Mapping[str, Any]) -> dict[str, Origin]:
         evaluation: the content of evaluation.json.
     """
     references = {
-        str(each["name"]): (str(each["kind"]), str(each["reference"]))
+        str(each["name"]): (str(each["kind"]), without_format(str(each["reference"])))
         for each in evaluation["subjects"]
     }
     origins = {}

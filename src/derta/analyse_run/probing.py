@@ -19,7 +19,7 @@ from derta.analyse_run.reading import read_texts, shared_text
 from derta.analysis.readings import Reading
 from derta.analysis.token_reading import ReferenceStates, TokenRow, keep_states
 from derta.errors import ModelError
-from derta.evaluate.subjects import Subject, make_subjects
+from derta.evaluate.subjects import Subject, make_subjects, without_format
 from derta.triple import Conversation
 
 __all__ = ["Probe", "probe"]
@@ -92,8 +92,8 @@ def probe(
             )
     subject, other = subjects[0], subjects[1] if reference is not None else None
     assert subject.encoder is not None  # it is local
-    own = find_origin(subject.kind, subject.reference)
-    beside = Origin(None) if other is None else find_origin(other.kind, other.reference)
+    own = _origin(subject)
+    beside = Origin(None) if other is None else _origin(other)
     words = words_for(own, [own, beside], tuple(refusal_words))
     refusal_ids, unusable = refusal_ids_of(subject.encoder, words)
     notes = [f"The refusal word {word!r} is no single token and is left out" for word in unusable]
@@ -124,6 +124,10 @@ def probe(
         notes.append("No divergence: the output matrices have other sizes")
     name = other.name if other is not None and reading.divergence is not None else None
     return Probe(reading, tuple(refusal_ids), name, tuple(notes))
+
+
+def _origin(subject: Subject) -> Origin:
+    return find_origin(subject.kind, without_format(subject.reference))
 
 
 def _states(

@@ -98,7 +98,8 @@ examples:
         "--model",
         required=True,
         metavar="MODEL",
-        help="a run folder, an adapter, a transformers folder or a hub id",
+        help="a run folder, an adapter, a transformers folder or a hub id (inst:MODEL for a base "
+        "model without a chat template)",
     )
     parser.add_argument("--prompt", required=True, metavar="TEXT|@FILE", help="the question")
     parser.add_argument(

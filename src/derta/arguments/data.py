@@ -164,7 +164,8 @@ Exit codes: 0 there are triples, 1 none could be made (the output says why), 2 b
     parser.add_argument(
         "--model",
         metavar="MODEL",
-        help="the model that will be trained (default: the embedded one)",
+        help="the model that will be trained (default: the embedded one; inst:MODEL for a base "
+        "model without a chat template)",
     )
     parser.add_argument(
         "--harmful-model",

@@ -210,7 +210,8 @@ examples:
 
 A model is a run folder, an adapter, a transformers folder, a hub id, or a model
 of any provider of inspect-ai (write derta/OWNER/NAME for a hub id whose OWNER
-is a provider, too). Attackers and judges likewise, derta/ before local ones.""",
+is a provider, too). Attackers and judges likewise, derta/ before local ones.
+A base model without a chat template is inst:MODEL, or is named beside its run.""",
         "attack models and count what gets through",
     )
     parser.add_argument(

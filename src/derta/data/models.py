@@ -201,6 +201,9 @@ def load_model(
 ) -> Any:
     """Load a causal language model or a LoRA adapter's folder.
 
+    Weights that are neither quantised nor divided stay on the CPU: the Trainer moves its model, and
+    `derta.data.devices.place_for_inference` moves one that answers or is read.
+
     Args:
         name: of the model.
         attention: the attention implementation. None and sdpa are SDPA where the family has it,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from derta.errors import ModelError
-from derta.evaluate.local_models import describe_local_model, load_local_tokenizer
+from derta.evaluate.local_models import INST, describe_local_model, load_local_tokenizer
 from derta.judges.classifier import (
     disarm,
     harmbench_prompt,
@@ -163,6 +163,7 @@ def _harmbench_writer(reference: str) -> Callable[[_Row], tuple[Message, ...]]:
 
 
 def _model_card(reference: str) -> Path:
+    reference = reference.removeprefix(INST)
     folder = Path(reference).expanduser()
     if folder.is_dir():
         if not (folder / _CARD).is_file():

@@ -7,7 +7,9 @@ A reference is
   model/ folder in it: loaded as the recipe says, with the prompt format it was trained in;
 - an adapter's folder, as PEFT writes it (adapter_config.json); LoRA is merged into its base model;
 - a folder with a whole transformers model (config.json, weights, tokenizer);
-- a hub id, if nothing of that name lies here.
+- a hub id, if nothing of that name lies here;
+- `inst:` and one of these but a run: a base model without a chat template is then asked in the text
+  of the paper's released code, as recipes with `prompt_format: inst` train it.
 
 Covered: causal language models on this machine. Not covered: models behind a server; inspect-ai's
 own providers serve those.
@@ -16,10 +18,12 @@ own providers serve those.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from derta.data.devices import place_for_inference
+from derta.data.encode import ChatEncoder
 from derta.data.models import (
     DEFAULT_MODEL,
     PromptFormat,
@@ -28,21 +32,26 @@ from derta.data.models import (
     load_tokenizer,
     model_hash,
 )
-from derta.errors import ModelError
+from derta.errors import ModelError, TokenizerError
 from derta.files import digest
 
 if TYPE_CHECKING:
     from derta.train.recipe_fields import Recipe
 
 __all__ = [
+    "INST",
     "LocalKind",
     "LocalModel",
+    "base_of_inst_run",
     "describe_local_model",
     "load_local_config",
     "load_local_model",
     "load_local_tokenizer",
+    "make_local_encoder",
 ]
 
+INST = "inst:"
+"""Before a reference: the tokenizer gets the prompt format inst in place of its own template."""
 LocalKind = Literal["default", "run", "adapter", "folder", "hub"]
 
 _REMEDY = (
@@ -65,7 +74,7 @@ class LocalModel:
     fingerprint: str
     """Changes with the weights and with what made them."""
     prompt_format: PromptFormat
-    """In which it was trained; the tokenizer's template is already that."""
+    """In which it was trained, or was asked for; the tokenizer's template is already that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +85,8 @@ class _Place:
     reference: str
     folder: Path | None = None
     """Where files are to be read; None for the default model and a hub id."""
+    prompt_format: PromptFormat = "chat"
+    """inst: asked for before the reference. Of a run the recipe says it."""
 
 
 def describe_local_model(reference: str) -> tuple[LocalKind, str]:
@@ -92,28 +103,20 @@ def describe_local_model(reference: str) -> tuple[LocalKind, str]:
 
 
 def load_local_model(reference: str) -> LocalModel:
-    """Load a model and its tokenizer.
+    """Load a model and its tokenizer, onto the device of this process.
 
     Raises:
-        ModelError: there is nothing by this name, or it can't be loaded.
+        ModelError: there is nothing by this name, or it can't be loaded or is too large.
         RecipeError: a run's recipe.yaml can't be used.
     """
     place = _find(reference)
     fingerprint = _fingerprint(place)
     tokenizer = _tokenizer(place)
-    prompt_format: PromptFormat = "chat"
+    prompt_format = place.prompt_format
     if place.kind == "run":
-        from derta.train.run import load_trained_model
-
-        folder = _folder(place)
-        recipe = _recipe(folder)
-        prompt_format = recipe.prompt_format
-        model = load_trained_model(recipe, folder)
-    elif place.kind == "adapter":
-        model = _load_adapter(_folder(place))
-    else:
-        model = load_model(_loadable(place))
-    return LocalModel(reference, model.eval(), tokenizer, fingerprint, prompt_format)
+        prompt_format = _recipe(_folder(place)).prompt_format
+    model = place_for_inference(_weights(place), reference)
+    return LocalModel(reference, model, tokenizer, fingerprint, prompt_format)
 
 
 def load_local_tokenizer(reference: str) -> Any:
@@ -123,6 +126,39 @@ def load_local_tokenizer(reference: str) -> Any:
         ModelError: as `load_local_model`.
     """
     return _tokenizer(_find(reference))
+
+
+def make_local_encoder(tokenizer: Any, reference: str) -> ChatEncoder:
+    """Make the encoder of a model's tokenizer.
+
+    Args:
+        tokenizer: as `load_local_tokenizer` gives it.
+        reference: by which the model was named.
+
+    Raises:
+        TokenizerError: it has no chat template or no end-of-text token.
+    """
+    if not getattr(tokenizer, "chat_template", None):
+        raise TokenizerError(
+            f"{reference}: the tokenizer has no chat template; base models have none. Name it "
+            f"{INST}{reference} to ask it in the text that recipes with prompt_format=inst train, "
+            "name the model's chat (Instruct) version, or set tokenizer.chat_template (a "
+            "chat_template.jinja in its folder)"
+        )
+    return ChatEncoder(tokenizer)
+
+
+def base_of_inst_run(reference: str) -> str | None:
+    """Return which model a run was trained from, if that was in the prompt format inst.
+
+    Raises:
+        ModelError, RecipeError: as `load_local_model`.
+    """
+    place = _find(reference)
+    if place.kind != "run":
+        return None
+    recipe = _recipe(_folder(place))
+    return recipe.model if recipe.prompt_format == "inst" else None
 
 
 def load_local_config(reference: str) -> Any:
@@ -146,6 +182,14 @@ def load_local_config(reference: str) -> Any:
 
 def _find(reference: str) -> _Place:
     """Recognise a reference by the files that lie there."""
+    if reference.startswith(INST):
+        place = _find(reference.removeprefix(INST))
+        if place.kind == "run":
+            raise ModelError(
+                f"{reference}: a run is asked in the prompt format that it was trained in. Name "
+                f"it without {INST}"
+            )
+        return replace(place, prompt_format="inst")
     if not reference.strip():
         raise ModelError(f"the model's name is empty. {_REMEDY}")
     if reference == DEFAULT_MODEL:
@@ -188,6 +232,9 @@ def _looks_like_a_path(reference: str) -> bool:
 
 
 def _fingerprint(place: _Place) -> str:
+    if place.prompt_format == "inst":
+        # What such a model answers is not what it answers in a template of its own.
+        return digest(INST, _fingerprint(replace(place, prompt_format="chat")))
     if place.kind == "run":
         folder = _folder(place)
         made_from = str(_json(folder / "manifest.json").get("fingerprint"))
@@ -239,28 +286,44 @@ def _tokenizer(place: _Place) -> Any:
         # Saved with the prompt format's template.
         return load_tokenizer(str(_folder(place) / "model"))
     if place.kind == "adapter" and not (_folder(place) / "tokenizer_config.json").is_file():
-        return _tokenizer(_find(_base_of(_folder(place))))
-    return load_tokenizer(_loadable(place))
+        base = _find(_base_of(_folder(place)))
+        if place.prompt_format == "inst":
+            base = replace(base, prompt_format="inst")
+        return _tokenizer(base)
+    return load_tokenizer(_loadable(place), place.prompt_format)
+
+
+def _weights(place: _Place) -> Any:
+    """Load a model where it is loaded: on the CPU, on which adapters are merged, too."""
+    if place.kind == "run":
+        from derta.train.run import load_trained_model
+
+        folder = _folder(place)
+        return load_trained_model(_recipe(folder), folder)
+    if place.kind == "adapter":
+        return _load_adapter(_folder(place))
+    return load_model(_loadable(place))
 
 
 def _load_adapter(folder: Path) -> Any:
     """Load an adapter on its base model."""
-    base = load_local_model(_base_of(folder))
+    base_name = _base_of(folder)
+    base = _weights(_find(base_name)).eval()
     if str(_json(folder / _ADAPTER_FILE).get("peft_type")).upper() == "LORA":
         from derta.train.merge import merge_adapter
 
-        return merge_adapter(base.model, folder)
+        return merge_adapter(base, folder)
     from peft import PeftModel
 
     from derta.train.adapt import without_foreign_warnings
 
     try:
         with without_foreign_warnings():
-            return PeftModel.from_pretrained(base.model, str(folder))
+            return PeftModel.from_pretrained(base, str(folder))
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0].rstrip(".")
         raise ModelError(
-            f"{folder}: the adapter can't be put on its base model {base.name!r}: {reason}. Check "
+            f"{folder}: the adapter can't be put on its base model {base_name!r}: {reason}. Check "
             f"base_model_name_or_path in {_ADAPTER_FILE}"
         ) from error
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from derta import refusal
 from derta.analysis.probability import measure_responses
 from derta.analysis.records import RefusalRecord, read_records, write_records
+from derta.data.devices import place_for_inference
 from derta.data.encode import ChatEncoder, find_refusal_id
 from derta.data.models import PromptFormat, load_tokenizer
 from derta.data.sample import (
@@ -109,7 +110,8 @@ def measure(
     """Measure a model on a test set, or read the measurement that `folder` holds already.
 
     Args:
-        load: returns the model; called only if something is to be measured.
+        load: returns the model; called only if something is to be measured. It is put on the
+            device of this process.
         tokenizer_name: of the base model.
         refusal_word: whose token's probability is measured; of several words, the sum.
         test: the questions.
@@ -130,7 +132,7 @@ def measure(
     encoder = ChatEncoder(tokenizer)
     refusal_ids = [find_refusal_id(encoder, word) for word in words]
     keep_freed_memory()
-    model = load()
+    model = place_for_inference(load(), folder.name)
     started = time.monotonic()
     harmful = [(row.triple.prompt, row.triple.harmful_response) for row in test.triples]
     helpful = [(row.example.prompt, row.example.response) for row in test.helpful]

@@ -46,7 +46,7 @@ from derta.data.encode import ChatEncoder
 from derta.errors import ModelError
 from derta.evaluate.batching import DEFAULT_BATCH_SIZE, BatchGenerator, Generated
 from derta.evaluate.choosing import Sampling
-from derta.evaluate.local_models import load_local_model
+from derta.evaluate.local_models import load_local_model, make_local_encoder
 from derta.evaluate.rank_assisted import RankAssisted
 from derta.matmul import onednn_matmul
 from derta.memory import keep_freed_memory
@@ -116,7 +116,8 @@ class LocalModelAPI(ModelAPI):
         if torch_model is None or encoder is None:
             keep_freed_memory()
             local = load_local_model(model_name)
-            torch_model, encoder = local.model, ChatEncoder(local.tokenizer)
+            torch_model = local.model
+            encoder = make_local_encoder(local.tokenizer, model_name)
             # Loaded for this provider, so it is fast for as long as this provider is open.
             self._held.enter_context(onednn_matmul())
         self.torch_model = torch_model

@@ -1,12 +1,15 @@
 """The models under test: ours on this machine, or another's behind a provider of inspect-ai.
 
 Covered: telling the two apart, names for tables, loading once and only when something is asked.
-Not covered: what a local reference may be (`derta.evaluate.local_models`).
+A base model without a chat template is asked in the prompt format of the run that was trained from
+it, if that run is named beside it. Not covered: what a local reference may be
+(`derta.evaluate.local_models`).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,18 +20,22 @@ from inspect_ai.model import Model, get_model
 from derta.data.encode import ChatEncoder
 from derta.errors import ModelError
 from derta.evaluate.local_models import (
+    INST,
     LocalModel,
+    base_of_inst_run,
     describe_local_model,
     load_local_config,
     load_local_model,
     load_local_tokenizer,
+    make_local_encoder,
 )
 from derta.evaluate.provider import local_model
 from derta.files import digest
 from derta.matmul import onednn_matmul
 from derta.memory import give_back_freed_memory, keep_freed_memory
+from derta.terminal import visible
 
-__all__ = ["Subject", "make_subjects"]
+__all__ = ["Subject", "make_subjects", "without_format"]
 
 _OURS = "derta/"
 
@@ -41,6 +48,7 @@ class Subject:
 
         Raises:
             ModelError: there is no such model.
+            TokenizerError: it has no chat template.
         """
         self.name = name
         self.reference = reference
@@ -51,7 +59,8 @@ class Subject:
             self._place = reference.removeprefix(_OURS)
             kind, self.fingerprint = describe_local_model(self._place)
             self.kind: str = kind
-            self.encoder: ChatEncoder | None = ChatEncoder(load_local_tokenizer(self._place))
+            tokenizer = load_local_tokenizer(self._place)
+            self.encoder: ChatEncoder | None = make_local_encoder(tokenizer, self._place)
         else:
             self.kind, self.fingerprint = "provider", digest("provider", reference)
             self.encoder = None
@@ -104,16 +113,56 @@ def make_subjects(references: Sequence[str], *, batch_size: int) -> list[Subject
 
     Raises:
         ModelError: there is no such model, or one is named twice.
+        TokenizerError: one has no chat template, and no run that was trained from it is named.
     """
+    _check_different(references)
+    formatted = [_as_its_run(each, references) for each in references]
+    _check_different(formatted)
+    plain = [without_format(each) for each in formatted]
+    # A model may be asked in two formats: then its names tell them.
+    alike = len(set(map(_absolute, plain))) < len(plain)
+    names = _short_names(formatted if alike else plain)
+    return [
+        Subject(name, reference, batch_size=batch_size)
+        for name, reference in zip(names, formatted, strict=True)
+    ]
+
+
+def without_format(reference: str) -> str:
+    """Return a reference without the prompt format that is asked for before it."""
+    ours = _OURS if reference.startswith(_OURS + INST) else ""
+    return ours + reference.removeprefix(_OURS + INST).removeprefix(INST)
+
+
+def _check_different(references: Sequence[str]) -> None:
     places = [_absolute(each) for each in references]
     for reference, place in zip(references, places, strict=True):
         if places.count(place) > 1:
             raise ModelError(f"{reference}: the model is named twice. Name each model once")
-    names = _short_names(references)
-    return [
-        Subject(name, reference, batch_size=batch_size)
-        for name, reference in zip(names, references, strict=True)
-    ]
+
+
+def _as_its_run(reference: str, references: Sequence[str]) -> str:
+    """Ask for the prompt format inst where a run among the references was trained from it so.
+
+    A model with a template of its own keeps it. What is done is said on the error stream.
+    """
+    if _is_foreign(reference) or without_format(reference) != reference:
+        return reference
+    for run in references:
+        if run == reference or _is_foreign(run):
+            continue
+        base = base_of_inst_run(run.removeprefix(_OURS))
+        if base is None or _absolute(base) != _absolute(reference):
+            continue
+        place = reference.removeprefix(_OURS)
+        if load_local_tokenizer(place).chat_template:
+            return reference
+        sys.stderr.write(
+            visible(f"{reference}: no chat template; asked as {run} was trained ({INST}{place})")
+            + "\n"
+        )
+        return f"{INST}{place}"
+    return reference
 
 
 def _short_names(references: Sequence[str]) -> list[str]:
@@ -128,13 +177,15 @@ def _short_names(references: Sequence[str]) -> list[str]:
 
 def _absolute(reference: str) -> str:
     """Write a folder's path in full, so that `.` and `..` have names; others stay as they are."""
-    place = Path(reference.removeprefix(_OURS)).expanduser()
-    return os.path.abspath(place) if place.exists() else reference.rstrip("/")  # noqa: PTH100
+    plain = without_format(reference)
+    place = Path(plain.removeprefix(_OURS)).expanduser()
+    path = os.path.abspath(place) if place.exists() else plain.rstrip("/")  # noqa: PTH100
+    return path if plain == reference else INST + path
 
 
 def _is_foreign(reference: str) -> bool:
     """Whether a reference names a provider of inspect-ai other than ours."""
-    if reference.startswith(_OURS) or Path(reference).expanduser().exists():
+    if reference.startswith((_OURS, INST)) or Path(reference).expanduser().exists():
         return False
     provider, slash, _ = reference.partition("/")
     return bool(slash) and provider in _providers()
