@@ -5,11 +5,12 @@ Wilson's interval, with as many samples as the answers are worth: the effective 
 Sampling, 1965; with Wilson's interval in Franco, Little, Louis and Slud, J. Survey Statistics and
 Methodology 7, 2019, 334-364). Where nearly all answers are alike, their spread over questions says
 next to nothing, and what is estimated of it is far too sure of itself. So the spread is that of the
-groups and two more, one in which all answers count and one in which none does: 0 of 240 answers to
-40 questions are worth 40, and so are 240 that agree within each question; answers that differ
-within questions are worth up to 240. Ratios that are no shares are resampled by group; the draws
-depend on the seed and the number of groups alone, so that figures of the same groups are drawn
-alike. Covered: shares, many shares over the same groups, means of shares over the same groups,
+groups and two more, one in which all answers count and one in which none does. They stand for what
+a rare event may hide, so they weigh less where more than four groups show the rarer answer. 0 of
+240 answers to 40 questions are worth 40, and so are 240 that agree within each question; answers
+that differ within questions are worth up to 240. Ratios that are no shares are resampled by group;
+the draws depend on the seed and the number of groups alone, so that figures of the same groups are
+drawn alike. Covered: shares, many shares over the same groups, means of such shares,
 ratios of sums. Not covered: which samples belong together (the caller says it).
 
 Shapes:  G groups, P positions, S shares, N resamples.
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from derta.analysis.intervals import group_sums, score_limits, wilson
 
 __all__ = [
+    "added_weight",
     "clustered_curve",
     "clustered_mean",
     "clustered_share",
@@ -38,6 +40,8 @@ __all__ = [
 Array = NDArray[np.float64]
 
 RESAMPLES = 2000
+_ENOUGH = 4
+"""Groups that show the rarer answer; with more of them, the spread is estimated well by itself."""
 _PERCENTILES = (2.5, 97.5)
 
 
@@ -97,15 +101,17 @@ def clustered_curve(counts: Array, totals: Array) -> dict[str, list[Any]]:
     entries = [wilson(count, n) for count in columns]
     if n != len(totals):
         weight = float(np.sum((totals / n) ** 2))
-        drawn_in = (counts.sum(axis=0) / n + weight) / (1 + 2 * weight)  # (P,)
-        residuals = (counts - drawn_in * totals[:, None]) / n
-        spreads = np.sum(residuals**2, axis=0)
-        for entry, count, middle, spread in zip(entries, columns, drawn_in, spreads, strict=True):
+        showing = np.minimum(
+            np.sum(counts > 0, axis=0), np.sum(counts < totals[:, None], axis=0)
+        )  # (P,)
+        for index, (entry, count) in enumerate(zip(entries, columns, strict=True)):
+            added = added_weight(weight, int(showing[index]))
+            middle = (entry["share"] + added) / (1 + 2 * added)
             worth = effective_number(
-                float(middle * (1 - middle)),
-                float(spread),
-                weight,
-                float((1 - middle) ** 2 + middle**2),
+                middle * (1 - middle),
+                float(np.sum(((counts[:, index] - middle * totals) / n) ** 2)),
+                added,
+                added * weight * ((1 - middle) ** 2 + middle**2),
             )
             low, high = score_limits(entry["share"], min(worth, n))
             # At 0 and n the formula gives 0 and 1 up to rounding only.
@@ -128,6 +134,8 @@ def clustered_mean(counts: Array, totals: Array) -> dict[str, float]:
     shares = counts.sum(axis=0) / of_share
     # How much of the mean hangs on each group.
     weight = float(np.sum(np.mean(totals / of_share, axis=1) ** 2))
+    # The two count in full: groups that are in few of the shares weigh unlike much, and their own
+    # spread is never known well.
     drawn_in = (shares + weight) / (1 + 2 * weight)
     residuals = np.mean((counts - drawn_in * totals) / of_share, axis=1)  # (G,)
     middle, mean = float(drawn_in.mean()), float(shares.mean())
@@ -135,7 +143,7 @@ def clustered_mean(counts: Array, totals: Array) -> dict[str, float]:
         middle * (1 - middle),
         float(np.sum(residuals**2)),
         weight,
-        (1 - middle) ** 2 + middle**2,
+        weight**2 * ((1 - middle) ** 2 + middle**2),
     )
     low, high = score_limits(mean, min(worth, shares.size**2 / float(np.sum(1 / of_share))))
     return {
@@ -145,20 +153,29 @@ def clustered_mean(counts: Array, totals: Array) -> dict[str, float]:
     }
 
 
-def effective_number(single: float, spread: float, weight: float, of_two_more: float) -> float:
+def added_weight(weight: float, showing: int) -> float:
+    """Say how much each of the two groups more weighs beside a figure's own groups.
+
+    Args:
+        weight: of an average group, in shares of the whole (the sum of the squared weights).
+        showing: groups that show the rarer answer.
+    """
+    return weight * min(1.0, _ENOUGH / showing) if showing else weight
+
+
+def effective_number(single: float, spread: float, added: float, of_two_more: float) -> float:
     """Say how many independent samples give a figure the spread that groups give it.
 
-    Two groups more stand in it, one of each kind, each with `weight` of an average group (the sum
-    of the squared weights): with groups of one size and samples that agree within each, the number
-    is that of the groups, at every share.
+    With groups of one size and samples that agree within each, that is the number of groups, at
+    every share and for any weight of the two groups more.
 
     Args:
         single: variance of one sample's value, drawn in by the two.
         spread: sum over groups of the squared residuals of the figure.
-        weight: of each of the two groups.
-        of_two_more: sum of the squared residuals of their values.
+        added: weight of each of the two groups more (`added_weight`).
+        of_two_more: sum of their squared residuals.
     """
-    return single * (1 + 2 * weight) / (spread + weight**2 * of_two_more)
+    return single * (1 + 2 * added) / (spread + of_two_more)
 
 
 def ratio_interval(

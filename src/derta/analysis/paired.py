@@ -23,7 +23,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from derta.analysis.clustered import effective_number
+from derta.analysis.clustered import added_weight, effective_number
 from derta.analysis.intervals import score_limits
 
 __all__ = [
@@ -181,13 +181,14 @@ def _pairs_worth(differences: Array, sizes: Array, discordant: int) -> float:
     if len(sizes) == n:
         return n
     weight = float(np.sum((sizes / n) ** 2))
-    middle = float(differences.sum()) / n / (1 + 2 * weight)
-    differing = (discordant / n + 2 * weight) / (1 + 2 * weight)
+    added = added_weight(weight, int(np.sum(differences != 0)))
+    middle = float(differences.sum()) / n / (1 + 2 * added)
+    differing = (discordant / n + 2 * added) / (1 + 2 * added)
     worth = effective_number(
         differing - middle**2,
         float(np.sum(((differences - middle * sizes) / n) ** 2)),
-        weight,
-        (1 - middle) ** 2 + (1 + middle) ** 2,
+        added,
+        added * weight * ((1 - middle) ** 2 + (1 + middle) ** 2),
     )
     return min(worth, n)
 
