@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from derta.analysis.clustered import clustered_share
+from derta.analysis.intervals import wilson
 from derta.data.encode import ChatEncoder
 from derta.errors import DataError
 from derta.evaluate.helpfulness import (
@@ -67,11 +69,13 @@ def test_another_model_agrees_less_and_its_loss_is_compared_by_token() -> None:
 def test_agreement_is_a_share_of_tokens_with_an_interval_over_responses() -> None:
     own = arrays([1, 2, 3, 4], [5, 6], [7, 8, 9, 9])
     untouched = arrays([1, 2, 3, 0], [0, 6], [7, 8, 9, 9], loss=0.5)
-    agreement = compare_helpfulness(own, untouched, seed=2)["agreement"]
+    agreement = compare_helpfulness(own, untouched)["agreement"]
     assert (agreement["count"], agreement["n"], agreement["responses"]) == (8, 10, 3)
-    assert agreement["low"] == 0.5  # all three draws may be the response of two tokens
-    assert agreement["high"] == 1.0
-    assert agreement == compare_helpfulness(own, untouched, seed=2)["agreement"]
+    by_response = clustered_share([3, 1, 4], [4, 2, 4])
+    assert (agreement["low"], agreement["high"]) == (by_response["low"], by_response["high"])
+    by_token = wilson(8, 10)
+    assert agreement["low"] < by_token["low"]
+    assert agreement["high"] > by_token["high"]
 
 
 def test_a_response_that_was_cut_off_is_not_asked_for_its_end() -> None:

@@ -97,8 +97,8 @@ def compare_helpfulness(
 
     Returns:
         "helpful_loss": nats per token of both and the paired difference with its interval;
-        "agreement": share of the tokens in whose place both would write the same, with the interval
-        of a bootstrap over responses. JSON-ready.
+        "agreement": share of the tokens in whose place both would write the same, with an interval
+        over responses (`derta.analysis.clustered`). JSON-ready.
 
     Raises:
         ValueError: the two did not read the same responses.
