@@ -153,7 +153,8 @@ def test_the_evaluation_finds_its_answers_and_asks_nothing_anew(
     assert after == before
     scored = contents(run)
     keep_mock_offline(monkeypatch)
-    run_tiny(["mockllm/model"], run, tiny_plan("direct", "multi_turn", overrides=("questions=2",)))
+    plan = tiny_plan("direct", "multi_turn", overrides=("questions=2",))
+    run_tiny(["mockllm/model"], run, plan, overwrite=True)  # without its pair
     assert contents(run) == scored
     # And what people said is still said of the same responses.
     assert {each.id for each in judged} <= {each.id for each in load_items(run)}
