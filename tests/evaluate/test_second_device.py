@@ -7,6 +7,7 @@ arithmetic.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,17 @@ def test_decoding_stays_on_the_models_device(family: str, monkeypatch: pytest.Mo
         assert decode(model, prompts(), 8, end_ids=[2]) == expected
 
 
+def on_both(
+    compute: Callable[[Any], Any], family: str, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Any, Any]:
+    """Compute with a model that was moved to the second device, and with one that was not."""
+    expected = compute(tiny(family))
+    model = tiny(family)
+    with second_device(monkeypatch):
+        place_for_inference(model, "tiny")
+        return compute(model), expected
+
+
 def drawn(model: Any) -> dict[int, Any]:
     """Decode with a store, drawn and steered rows, and rows that leave and join."""
     sampling = Sampling(temperature=1.5, top_p=0.9, top_k=50, seed=3)
@@ -223,11 +235,8 @@ def drawn(model: Any) -> dict[int, Any]:
 def test_drawing_steering_and_what_was_kept_stay_on_the_models_device(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = drawn(tiny(family))
-    model = tiny(family)
-    with second_device(monkeypatch):
-        place_for_inference(model, "tiny")
-        assert drawn(model) == expected
+    found, expected = on_both(drawn, family, monkeypatch)
+    assert found == expected
 
 
 def generated(model: Any) -> list[Any]:
@@ -244,11 +253,8 @@ def generated(model: Any) -> list[Any]:
 def test_transformers_own_generation_gets_its_tensors_on_the_models_device(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = generated(tiny(family))
-    model = tiny(family)
-    with second_device(monkeypatch):
-        place_for_inference(model, "tiny")
-        assert generated(model) == expected
+    found, expected = on_both(generated, family, monkeypatch)
+    assert found == expected
 
 
 @pytest.mark.parametrize("family", [*FAMILIES, "mistral-window"])
@@ -257,11 +263,10 @@ def test_the_loss_of_an_opening_is_computed_on_the_models_device(
 ) -> None:
     opening = affirmative_opening("Bake a cake")
     texts = ["Be kind. Bake a cake.", "Be kind. Bake bread.", "a"]
-    expected = opening_losses(tiny(family), ENCODER, texts, opening)
-    model = tiny(family)
-    with second_device(monkeypatch):
-        place_for_inference(model, "tiny")
-        assert opening_losses(model, ENCODER, texts, opening) == pytest.approx(expected)
+    found, expected = on_both(
+        lambda model: opening_losses(model, ENCODER, texts, opening), family, monkeypatch
+    )
+    assert found == pytest.approx(expected)
 
 
 def losses_of_training(model: Any) -> list[float]:
@@ -280,11 +285,8 @@ def losses_of_training(model: Any) -> list[float]:
 def test_a_copy_is_fine_tuned_on_the_models_device(
     family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = losses_of_training(tiny(family))
-    model = tiny(family)
-    with second_device(monkeypatch):
-        place_for_inference(model, "tiny")
-        assert losses_of_training(model) == pytest.approx(expected, rel=1e-4)
+    found, expected = on_both(losses_of_training, family, monkeypatch)
+    assert found == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -296,11 +298,7 @@ def test_probabilities_by_position_are_measured_on_the_models_device(
     def measured(model: Any) -> list[Any]:
         return measure_responses(model, ENCODER, pairs, [REFUSAL_ID, 9], top_tokens=True)
 
-    expected = measured(tiny(family))
-    model = tiny(family)
-    with second_device(monkeypatch):
-        place_for_inference(model, "tiny")
-        found = measured(model)
+    found, expected = on_both(measured, family, monkeypatch)
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one.refusal_probability, other.refusal_probability, rtol=1e-5)
         np.testing.assert_allclose(one.losses, other.losses, rtol=1e-5)
